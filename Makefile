@@ -1,0 +1,79 @@
+# MmNas: search a multimodal architecture, retrain it, look at it. `make` alone lists everything.
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.mmnas-ready
+DEMO := data/demo/demo.json
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo-data search retrain draw pack test lint clean
+
+# The flags both stages share; the configuration refuses what it does not know.
+comma := ,
+empty :=
+space := $(empty) $(empty)
+profiles = $(subst $(space),$(comma),$(strip $(MODEL) $(PROFILE)))
+shared = $(if $(TASK),--task=$(TASK)) $(if $(DATA),--data.root=$(DATA)) $(if $(DATASET),--data.dataset=$(DATASET)) \
+	$(if $(FEAT),--data.feat=$(FEAT)) $(if $(SPLIT),--data.split=$(SPLIT)) $(if $(VERSION),--version=$(VERSION)) \
+	$(if $(filter-out 0,$(RESUME)),--resume=true) $(if $(GPU),--gpu=$(GPU)) $(if $(NW),--workers=$(NW)) \
+	$(if $(SEED),--seed=$(SEED)) $(if $(profiles),--profile=$(profiles))
+extra = $(foreach pair,$(ARGS),'--$(pair)')
+
+help:
+	@echo "MmNas: search multimodal architectures, retrain them, draw them."
+	@echo
+	@echo "  make search TASK=itm       search an architecture      DATA DATASET VERSION MODEL PROFILE SPLIT FEAT"
+	@echo "                             (tasks: itm vqa vgd)        RESUME=1 GPU NW BS SEED ARGS"
+	@echo "  make retrain GENO=...      train what was found        the same, and RUN=train|val|test CKPT"
+	@echo "  make draw GENO=...         figure of a genotype        OUT=file.svg|png|pdf|dot"
+	@echo "  make demo-data             make the built-in data      (search and retrain do it when needed)"
+	@echo "  make pack DATA=...         pack region features        (search and retrain do it when needed)"
+	@echo "  make test                  run the tests               make lint   check style"
+	@echo "  make setup                 only install                make clean  remove what was built"
+	@echo
+	@echo "  DATA     data root, laid out as data/README.md says; default: the built-in demo data"
+	@echo "  DATASET  itm: flickr, coco; vgd: refcoco, refcoco+, refcocog      GENO  path, path@epoch, or mcan,"
+	@echo "  MODEL    small or large, the published sizes                            mmnas_vqa, mmnas_vgd, mmnas_itm"
+	@echo "  PROFILE  overlays in configs/<task>.yaml: demo, mini, ...         VERSION  name of the run"
+	@echo "  RESUME=1 go on with the run VERSION      GPU  number, or cpu      NW  loader processes   BS  batch size"
+	@echo "  ARGS     any configuration keys: ARGS=\"search.epochs=5 model.dropout=0.2\""
+	@echo
+	@echo "  $(PY) -m search --help and -m retrain --help explain every key."
+
+$(READY): pyproject.toml setup.py tasks/_boxes.pyx
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (once; a few minutes)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PY) -c 'import tasks._boxes' 2>/dev/null || echo "note: no C compiler, so box kernels run in NumPy (same numbers, slower)"
+	@touch $@
+
+setup: $(READY)
+
+$(DEMO): | $(READY)
+	@$(PY) -m tools.demo_data
+
+demo-data: $(DEMO)
+
+search: $(READY) $(if $(DATA),,$(DEMO))
+	@$(PY) -m search $(shared) $(if $(BS),--search.batch_size=$(BS)) $(extra)
+
+retrain: $(READY) $(if $(DATA),,$(DEMO))
+	@$(PY) -m retrain $(shared) $(if $(GENO),--geno=$(GENO)) $(if $(RUN),--run=$(RUN)) $(if $(CKPT),--ckpt=$(CKPT)) \
+		$(if $(BS),--retrain.batch_size=$(BS)) $(extra)
+
+draw: $(READY)
+	@$(PY) -m tools.draw $(if $(GENO),--geno=$(GENO)) $(if $(OUT),--out=$(OUT))
+
+pack: $(READY)
+	@$(PY) -m tools.pack $(if $(DATA),--data=$(DATA))
+
+test: $(READY)
+	@$(PY) -m pytest
+
+lint: $(READY)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+clean:
+	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis tasks/_boxes.c tasks/_boxes*.so
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,29 @@
+"""The one exception that stands for a user's mistake, and the one place that turns it into a message."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UserError(Exception):
+    """A mistake the user can mend. The text is one clear sentence: what is wrong, where, what to do."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known word, or ``""`` where nothing is close."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a command's ``main`` and exit: 0 done, 2 a user's mistake (one sentence, no traceback), 130 Ctrl-C."""
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C; whatever a checkpoint holds is safe (go on with RESUME=1)", file=sys.stderr)
+        sys.exit(130)

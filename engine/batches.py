@@ -1,0 +1,77 @@
+"""Which samples make which batch: a pure function of seed, epoch and step, so a run can go on from any step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from engine.runtime import Runtime
+
+
+class EpochBatches(Dataset):
+    """The batches of one epoch over a split, by number.
+
+    Args:
+        split: has ``len`` and ``batch(indices, rng)``.
+        batch_size: samples a batch; the last one is smaller.
+        name: which stream this is; two streams over one split differ.
+    """
+
+    def __init__(self, split: Any, batch_size: int, runtime: Runtime, name: str, epoch: int) -> None:
+        self.split, self.batch_size, self.runtime, self.key = split, batch_size, runtime, (name, epoch)
+        self.order = runtime.rng("order", *self.key).permutation(len(split))
+
+    def __len__(self) -> int:
+        return steps_per_epoch(len(self.split), self.batch_size)
+
+    def __getitem__(self, step: int) -> Any:
+        indices = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+        return self.split.batch(indices, self.runtime.rng("batch", *self.key, step))
+
+
+def steps_per_epoch(samples: int, batch_size: int) -> int:
+    """The number of batches, the last possibly smaller."""
+    return -(-samples // batch_size)
+
+
+def load_epoch(batches: EpochBatches, start: int, workers: int) -> Iterator[Any]:
+    """Yield the batches from number ``start`` on, made by ``workers`` processes (0: in this one)."""
+    return iter(
+        DataLoader(
+            batches,
+            batch_size=None,
+            sampler=range(start, len(batches)),
+            num_workers=workers,
+            pin_memory=batches.runtime.device.type == "cuda",
+            # The loader draws a seed when it starts; from torch's own stream that would make a resumed run differ.
+            generator=torch.Generator().manual_seed(0),
+        )
+    )
+
+
+class Endless:
+    """Batches of a split without end, by running number; the architecture steps draw from one."""
+
+    def __init__(self, split: Any, batch_size: int, runtime: Runtime, name: str) -> None:
+        self.split, self.batch_size, self.runtime, self.name = split, batch_size, runtime, name
+        self.steps = steps_per_epoch(len(split), batch_size)
+        self._epoch: EpochBatches | None = None
+
+    def __getitem__(self, number: int) -> Any:
+        epoch, step = divmod(number, self.steps)
+        if self._epoch is None or self._epoch.key[1] != epoch:
+            self._epoch = EpochBatches(self.split, self.batch_size, self.runtime, self.name, epoch)
+        return self._epoch[step]
+
+
+def first_images(image_ids: np.ndarray, most: int | None) -> np.ndarray:
+    """Indices of the samples of the first ``most`` images (all for None)."""
+    if most is None:
+        return np.arange(len(image_ids))
+    _, first, which = np.unique(image_ids, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))
+    return np.flatnonzero(rank[which] < most)

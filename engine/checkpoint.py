@@ -1,0 +1,36 @@
+"""Checkpoints that are whole or absent, and load without running anything they contain."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import UserError
+from common.files import atomic_write
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` (tensors, numbers, strings and containers of them) aside, then rename it into place."""
+    with atomic_write(path, "wb") as file:
+        torch.save(state, file)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; nothing but tensors and plain containers is accepted.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or it asks for code.
+    """
+    if not path.is_file():
+        near = ", ".join(sorted(p.name for p in path.parent.glob("*.pt"))[:5]) if path.parent.is_dir() else ""
+        raise UserError(f"checkpoint {path} does not exist" + (f"; its folder holds {near}" if near else ""))
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"checkpoint {path} holds more than tensors and plain values, so it is not loaded") from error
+    except (RuntimeError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"checkpoint {path} is damaged ({str(error).splitlines()[0]}); use another one") from error

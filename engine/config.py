@@ -1,0 +1,217 @@
+"""Typed configuration: dataclass defaults, the task's YAML, its profile, a user's YAML, the command line.
+
+Whatever cannot be understood is refused by name, with the nearest name that can.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import typing
+from argparse import ArgumentError
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import yaml
+from jsonargparse import ArgumentParser
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
+
+from common.errors import UserError, did_you_mean
+from common.files import read_text
+
+SECTIONS = ("data", "model", "space", "search", "retrain")  # what a YAML may hold; a stage reads those it knows
+WANTED = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    PositiveInt: "a whole number above 0",
+    NonNegativeInt: "a whole number, 0 or more",
+    PositiveFloat: "a number above 0",
+    OpenUnitInterval: "a number between 0 and 1",
+    ClosedUnitInterval: "a number from 0 to 1",
+    list[int]: "a list of whole numbers, such as [10,12]",
+    list[str]: "a list of names, such as [self_att_64,feed_forward]",
+}
+DEMO_MARK = "demo.json"  # the file in a data root that says it is the built-in demo data
+
+
+class Setting(NamedTuple):
+    """One key with its value as text, and where the user wrote it."""
+
+    key: str
+    value: str
+    where: str
+
+
+class Config(SimpleNamespace):
+    """``task`` (the class), ``top`` (options of the run) and one attribute per section, each a dataclass."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain containers, ready for YAML."""
+        found = {"task": self.task.name, **dataclasses.asdict(self.top)}
+        return found | {k: dataclasses.asdict(v) for k, v in vars(self).items() if k not in ("task", "top")}
+
+
+def load_config(
+    stage: str,
+    argv: Sequence[str] | None,
+    *,
+    find: Callable[[str], tuple[type, Path]],
+    top: type,
+    sections: Mapping[str, type],
+    task: str | None = None,
+) -> Config:
+    """Read the configuration of a run.
+
+    Args:
+        stage: name of the command, for its help.
+        argv: the command line without the program's name; None for the real one.
+        find: from a task's name to its class, with a dataclass ``Data``, and its YAML file.
+        top: dataclass of the options that stand without a section.
+        sections: dataclass of every section besides ``data``.
+        task: the task where the command line does not name one.
+
+    Raises:
+        UserError: a key is unknown, a value is of the wrong type, a file is missing or malformed.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    asks_help = bool({"-h", "--help"} & set(words))
+    name = peek(words, "task") or task or ("itm" if asks_help else None)
+    if name is None:
+        raise UserError("no task is named; say TASK=itm, vqa or vgd (without make: --task itm)")
+    cls, file = find(name)
+    parser = _parser(stage, top, {"data": cls.Data, **sections})
+    written = list(_read_line(words))
+    layers = list(_read_yaml(file, peek(words, "profile"), peek(words, "data.root")))
+    if own := peek(words, "config"):
+        layers += _read_yaml(Path(own), None, None)
+    known = {"task": str, "profile": str, "config": str, **dict(_types(top)), **dict(_types(cls.Data, "data."))}
+    known |= {key: kind for section, kind in sections.items() for key, kind in _types(kind, f"{section}.")}
+    settings = [s for s in layers if s.key.partition(".")[0] in {"data", *sections}]
+    for setting in (*settings, *written):
+        if setting.key not in known:
+            raise UserError(f"{setting.where}: there is no key {setting.key!r}{did_you_mean(setting.key, known)}")
+    if asks_help:
+        parser.set_defaults({s.key: yaml.safe_load(s.value) for s in settings})
+        parser.parse_args(["--help"])
+    parsed = parser.instantiate_classes(_parse(parser, [*settings, *written], known))
+    options = top(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(top)})
+    made = {key: _plain(getattr(parsed, key)) for key in ("data", *sections)}
+    return Config(task=cls, top=_plain(options), **made)
+
+
+def peek(argv: Sequence[str] | None, key: str) -> str | None:
+    """The value of one key on the command line, before there is a parser for it."""
+    found = [setting.value for setting in _read_line(sys.argv[1:] if argv is None else argv) if setting.key == key]
+    return found[-1] if found else None
+
+
+def _parser(stage: str, top: type, sections: Mapping[str, type]) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=f"python -m {stage}",
+        description="Keys of configs/<task>.yaml can be given as --section.key=value; the later of two wins.",
+        exit_on_error=False,
+    )
+    parser.add_argument("--task", type=str, help="itm, vqa, vgd, or the dotted name of a module of your own")
+    parser.add_argument("--profile", type=str, help="named overlays of the task's YAML, separated by commas")
+    parser.add_argument("--config", type=str, help="a YAML of your own over the task's")
+    parser.add_class_arguments(top)
+    for name, cls in sections.items():
+        parser.add_class_arguments(cls, name)
+    return parser
+
+
+def _read_line(words: Sequence[str]) -> Iterator[Setting]:
+    rest = iter(words)
+    for word in rest:
+        if word in ("-h", "--help"):
+            continue
+        if not word.startswith("--"):
+            raise UserError(f"command line: {word!r} is not understood; settings look like --search.epochs=5")
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            value = next(rest, None)
+            if value is None or (value.startswith("--") and len(value) > 2):
+                raise UserError(f"command line: --{key} has no value; write --{key}=value")
+        yield Setting(key, value, "command line")
+
+
+def _read_yaml(path: Path, profile: str | None, root: str | None) -> Iterator[Setting]:
+    """The settings of a YAML and of its profiles; by default the profile demo where the data root is the demo."""
+    try:
+        tree = yaml.safe_load(read_text(path, "a configuration")) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} must hold sections: {', '.join(SECTIONS)}")
+    profiles = tree.pop("profiles", None) or {}
+    yield from _flatten(tree, str(path))
+    if profile is None:
+        root = root or (tree.get("data") or {}).get("root")
+        is_demo = root is not None and "demo" in profiles and (root == "data/demo" or (Path(root) / DEMO_MARK).exists())
+        profile = "demo" if is_demo else ""
+    for name in filter(None, profile.split(",")):
+        if name not in profiles:
+            raise UserError(
+                f"{path} has no profile {name!r}, it has {', '.join(profiles)}{did_you_mean(name, profiles)}"
+            )
+        yield from _flatten(profiles[name] or {}, f"{path}, profile {name}")
+
+
+def _flatten(tree: Any, where: str) -> Iterator[Setting]:
+    for section, keys in tree.items():
+        if section not in SECTIONS:
+            raise UserError(f"{where}: there is no section {section!r}{did_you_mean(section, SECTIONS)}")
+        yield from _walk(section, keys or {}, where)
+
+
+def _walk(key: str, value: Any, where: str) -> Iterator[Setting]:
+    if isinstance(value, dict):
+        for name, below in value.items():
+            yield from _walk(f"{key}.{name}", below, where)
+    else:
+        yield Setting(key, value if isinstance(value, str) else json.dumps(value), where)
+
+
+def _types(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a dataclass and of those inside it, with its type."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            yield from _types(kind, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, kind
+
+
+def _plain(section: Any) -> Any:
+    """The same dataclass with numbers of the plain types, which YAML and safe checkpoints can hold."""
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if dataclasses.is_dataclass(value):
+            _plain(value)
+        for plain in (int, float):
+            if isinstance(value, plain) and not isinstance(value, bool):
+                setattr(section, field.name, plain(value))
+    return section
+
+
+def _parse(parser: ArgumentParser, settings: Sequence[Setting], types: Mapping[str, Any]) -> Any:
+    def parse(some: Sequence[Setting]) -> Any:
+        return parser.parse_args([f"--{s.key}={s.value}" for s in some])
+
+    try:
+        return parse(settings)
+    except ArgumentError as error:
+        for setting in settings:
+            try:
+                parse([setting])
+            except ArgumentError as culprit:
+                kind = types[setting.key]
+                wanted = WANTED.get(kind) or (kind.__name__ if isinstance(kind, type) else str(kind))
+                place = f"{setting.where}: {setting.key}={setting.value}"
+                raise UserError(f"{place} should be {wanted}") from culprit
+        raise UserError(f"command line: {error}") from error

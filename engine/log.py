@@ -1,0 +1,73 @@
+"""What a run says: lines for people, metrics.jsonl for programs, TensorBoard for curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from torch.utils.tensorboard import SummaryWriter
+
+from common.files import atomic_write
+
+
+class RunLog:
+    """The log of one run in one folder.
+
+    Args:
+        folder: logs/log/<version>.
+        resumed_at: the (epoch, step) a resumed run goes on from; later records are dropped, being redone.
+    """
+
+    def __init__(self, folder: Path, resumed_at: tuple[int, int] | None = None) -> None:
+        self.folder = folder
+        self.console = Console(stderr=False, highlight=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.metrics = folder / "metrics.jsonl"
+        if resumed_at is not None and self.metrics.exists():
+            self._rewind(resumed_at)
+        self._file = self.metrics.open("a", encoding="utf-8")
+        purge = None if resumed_at is None else resumed_at[1] + 1
+        self._board = SummaryWriter(str(folder), purge_step=purge)
+
+    def _rewind(self, resumed_at: tuple[int, int]) -> None:
+        kept = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:  # the line the kill cut in two
+                continue
+            if (record["epoch"], record["step"]) <= resumed_at:
+                kept.append(line + "\n")
+        with atomic_write(self.metrics) as file:
+            file.writelines(kept)
+
+    def config(self, resolved: Mapping[str, Any]) -> None:
+        """Write the resolved configuration beside the metrics."""
+        with atomic_write(self.folder / "config.yaml") as file:
+            yaml.safe_dump(dict(resolved), file, sort_keys=False)
+
+    def record(self, what: str, epoch: int, step: int, values: Mapping[str, Any]) -> None:
+        """Append one record; numbers also go to TensorBoard as ``what/name`` at the run's step."""
+        self._file.write(json.dumps({"what": what, "epoch": epoch, "step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._board.add_scalar(f"{what}/{name}", value, step)
+
+    def say(self, line: Any) -> None:
+        """Show a line (or a rich table) to people."""
+        self.console.print(line)
+
+    def close(self) -> None:
+        """Flush everything."""
+        self._file.close()
+        self._board.close()
+
+
+def numbers(values: Mapping[str, float]) -> str:
+    """``a 1.23  b 0.4``: numbers in one line, four significant digits."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())

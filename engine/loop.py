@@ -1,0 +1,144 @@
+"""The training loop of both stages: epochs, steps, validation, progress, checkpoints, going on after a stop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.progress import track
+from engine import checkpoint
+from engine.batches import EpochBatches, load_epoch
+from engine.log import RunLog, numbers
+from engine.optim import Training, rate
+from engine.run import RunFiles
+from engine.runtime import Runtime
+
+
+class Stage(Protocol):
+    """What the loop drives. It holds models, optimisers and splits; the loop holds where in the run we are."""
+
+    split: Any  # the samples an epoch goes through
+
+    def start_epoch(self, epoch: int) -> None:
+        """Before the first step of an epoch."""
+
+    def train_step(self, batch: Any, lr: float, epoch: int) -> Mapping[str, Tensor]:
+        """One step; returns detached scalars, ``loss`` among them."""
+
+    def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, float], bool]:
+        """After the last step of an epoch: numbers for the log, and whether to stop here."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the stage needs to go on."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take it back."""
+
+
+class Loop:
+    """Runs a stage from wherever its checkpoint says to the end."""
+
+    def __init__(
+        self, stage: Stage, training: Training, runtime: Runtime, files: RunFiles, log: RunLog, workers: int
+    ) -> None:
+        self.stage, self.training, self.runtime = stage, training, runtime
+        self.files, self.log, self.workers = files, log, workers
+        self.epoch, self.step, self.totals, self.finished = 0, 0, {}, False
+
+    def run(self) -> None:
+        """Train until the last epoch or an early stop. Ctrl-C or SIGTERM saves after the current step and raises."""
+        with _stop_after_step() as stopped:
+            while self.epoch < self.training.epochs and not self.finished:
+                self._train_epoch(stopped)
+                self._close_epoch()
+
+    def _train_epoch(self, stopped: list[int]) -> None:
+        if self.step == 0:
+            self.totals = {}
+            self.stage.start_epoch(self.epoch)
+        batches = EpochBatches(self.stage.split, self.training.batch_size, self.runtime, "train", self.epoch)
+        steps, saved = len(batches), time.monotonic()
+        todo = load_epoch(batches, self.step, self.workers)
+        label = f"epoch {self.epoch + 1}/{self.training.epochs}"
+        for batch in track(todo, label, steps, self.step, lambda: numbers(self._means())):
+            lr = rate(self.training, self.epoch * steps + self.step, steps)
+            values = self.stage.train_step(batch.to(self.runtime.device), lr, self.epoch)
+            self.step += 1
+            for name, value in {**values, "lr": torch.tensor(lr)}.items():
+                self.totals[name] = self.totals.get(name, 0.0) + value
+            if stopped:
+                self.save()
+                raise KeyboardInterrupt
+            if time.monotonic() - saved > 60 * self.training.save_minutes:
+                self.save()
+                saved = time.monotonic()
+
+    def _means(self) -> dict[str, float]:
+        means = {name: float(total) / max(1, self.step) for name, total in self.totals.items()}
+        if not math.isfinite(means.get("loss", 0.0)):
+            raise UserError(
+                f"the loss is no longer finite in epoch {self.epoch + 1}, step {self.step}; "
+                "start again with a lower lr or a longer warm-up"
+            )
+        return means
+
+    def _close_epoch(self) -> None:
+        means = self._means()
+        last = self.epoch + 1 == self.training.epochs
+        scored, self.finished = self.stage.end_epoch(
+            self.epoch, last or (self.epoch + 1) % self.training.val_every == 0
+        )
+        self.epoch, self.step = self.epoch + 1, 0
+        self.log.record("train", self.epoch, self.epoch, means)
+        self.log.record("val", self.epoch, self.epoch, scored)
+        self.log.say(f"epoch {self.epoch}/{self.training.epochs}  {numbers(means)}  |  {numbers(scored)}")
+        self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint from which ``resume`` goes on."""
+        cuda = self.runtime.device.type == "cuda"
+        state = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "finished": self.finished,
+            "totals": {name: float(total) for name, total in self.totals.items()},
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.runtime.device) if cuda else None,
+            "stage": self.stage.state_dict(),
+        }
+        checkpoint.save(self.files.last, state)
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint's state."""
+        self.stage.load_state_dict(state["stage"])
+        self.epoch, self.step, self.finished = state["epoch"], state["step"], state["finished"]
+        self.totals = dict(state["totals"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None and self.runtime.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"], self.runtime.device)
+
+
+@contextlib.contextmanager
+def _stop_after_step() -> Iterator[list[int]]:
+    """Collect the first Ctrl-C or SIGTERM instead of obeying at once; a second one is obeyed."""
+    caught: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

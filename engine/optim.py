@@ -1,0 +1,80 @@
+"""Optimiser and learning rate. The rate is a pure function of the step, so a resumed run cannot forget it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import nn
+
+
+@dataclass(kw_only=True)
+class Training:
+    """How weights are trained; the defaults are the published ones (arXiv 2004.12070, section 4.2).
+
+    Args:
+        epochs: passes over the training samples.
+        batch_size: samples a step.
+        lr: base learning rate of Adam.
+        warmup_epochs: in epoch e of the first ones the rate is (e+1)/(warmup_epochs+1) of the base.
+        warmup_steps: linear warm-up over so many steps instead; for small sets, whose epochs are short.
+        decay_epochs: epochs (0-based) at whose start the rate is multiplied by decay.
+        decay: see decay_epochs.
+        cosine: let the rate fall along half a cosine to a hundredth over the whole run instead.
+        clip: largest norm of the gradient.
+        val_images: at most so many images of the validation split are scored after an epoch; null for all.
+        val_every: validate after every so many epochs, and after the last.
+        save_minutes: at most so many minutes of work are lost by a kill.
+    """
+
+    epochs: PositiveInt = 13
+    batch_size: PositiveInt = 64
+    lr: PositiveFloat = 1e-4
+    warmup_epochs: NonNegativeInt = 3
+    warmup_steps: NonNegativeInt | None = None
+    decay_epochs: list[int] = field(default_factory=list)
+    decay: PositiveFloat = 0.2
+    cosine: bool = False
+    clip: PositiveFloat = 1.0
+    val_images: PositiveInt | None = None
+    val_every: PositiveInt = 1
+    save_minutes: PositiveFloat = 10.0
+
+
+def rate(training: Training, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of the 0-based ``step`` of a run."""
+    epoch = step // steps_per_epoch
+    if training.warmup_steps is not None:
+        factor = min(1.0, (step + 1) / max(1, training.warmup_steps))
+    else:
+        factor = min(1.0, (epoch + 1) / (training.warmup_epochs + 1))
+    factor *= training.decay ** sum(epoch >= start for start in training.decay_epochs)
+    if training.cosine:
+        progress = step / max(1, training.epochs * steps_per_epoch)
+        factor *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return training.lr * factor
+
+
+def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
+    """Adam with the published betas and epsilon; its rate is set before every step."""
+    return torch.optim.Adam(parameters, betas=(0.9, 0.98), eps=1e-9, fused=True)
+
+
+def step(optimiser: torch.optim.Optimizer, lr: float, clip: float) -> torch.Tensor:
+    """Clip the gradients that exist, move the weights that have one, forget the gradients.
+
+    A weight whose operation was not sampled has no gradient at all and stays where it is, moments included.
+
+    Returns:
+        The gradient's norm before clipping.
+    """
+    active = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+    norm = nn.utils.clip_grad_norm_(active, clip)
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return norm

@@ -1,0 +1,97 @@
+"""A run's name and files, and the options every run has."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from jsonargparse.typing import NonNegativeInt
+
+from common.errors import UserError
+
+
+@dataclass
+class RunOptions:
+    """Options of every run.
+
+    Args:
+        version: name of the run; by default task, stage and date.
+        resume: go on with the run of this version instead of refusing to overwrite it.
+        seed: seed of every random choice.
+        gpu: number of the GPU, or cpu; by default the first GPU if there is one.
+        workers: processes that make batches; 0 makes them in the main process.
+        precision: fp32, bf16, or auto for what the hardware multiplies natively.
+        logs: folder for everything a run writes.
+    """
+
+    version: str | None = None
+    resume: bool = False
+    seed: NonNegativeInt = 0
+    gpu: str = ""
+    workers: NonNegativeInt = 0
+    precision: str = "auto"
+    logs: str = "logs"
+
+
+class RunFiles:
+    """Where a run writes.
+
+    Raises:
+        UserError: the name is no file name, the run exists and is not to be resumed, there is nothing to resume,
+            or the folder cannot be written.
+    """
+
+    def __init__(self, options: RunOptions, stem: str) -> None:
+        self.version = options.version or f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+        if not all(c.isalnum() or c in "-_.+" for c in self.version) or self.version.startswith("."):
+            raise UserError(
+                f"VERSION={self.version!r} is no name for a run; use letters, digits, '-', '_', '+' and '.'"
+            )
+        root = Path(options.logs)
+        self.checkpoints = root / "ckpts" / self.version
+        self.log = root / "log" / self.version
+        self.results = root / "ckpts" / "result_test"
+        self.architectures = root / "ckpts" / "arch" / f"{self.version}.json"
+        self.last = self.checkpoints / "last.pt"
+        self.best = self.checkpoints / "best.pt"
+        self.claim(options)
+
+    def claim(self, options: RunOptions) -> None:
+        """Make the folders of a new run, or check that there is a run to resume."""
+        if options.resume:
+            if options.version is None:
+                raise UserError("RESUME=1 needs VERSION=<name of the run to go on with>")
+            if not self.last.exists() and not self.log.exists():
+                raise UserError(f"there is no run {self.version!r} to resume under {options.logs}; check VERSION")
+        elif self.last.exists() or self.log.exists():
+            raise UserError(
+                f"a run named {self.version!r} exists under {options.logs}; add RESUME=1 to go on with it "
+                "or choose another VERSION"
+            )
+        try:
+            for folder in (self.checkpoints, self.log):
+                folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK):
+                    raise PermissionError(13, "no permission", str(folder))
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {error.filename}: {error.strerror}; choose another logs folder"
+            ) from error
+
+
+def commit() -> str | None:
+    """The git commit of the code, where there is one."""
+    try:
+        where = Path(__file__).parent
+        asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return asked.stdout.strip()
+
+
+def today() -> str:
+    """The date and time, ISO 8601 with the zone."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

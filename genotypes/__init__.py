@@ -1,0 +1,1 @@
+"""The artefact of a search: which operation stands in each block. Read, written, drawn; imports no torch."""

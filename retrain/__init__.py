@@ -1,0 +1,1 @@
+"""Training a fixed network from a genotype: train, validate, test, predict."""

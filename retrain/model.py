@@ -1,0 +1,98 @@
+"""A fixed network from a genotype, and the file that holds a trained one with all it takes to use it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from common.errors import UserError
+from engine import checkpoint
+from genotypes.genotype import Genotype
+from space.backbone import Block
+from space.network import Model
+from space.ops import check
+from space.settings import ModelSettings
+from tasks.assemble import assemble
+from tasks.base import Task
+
+
+def build(task: Task, genotype: Genotype, settings: ModelSettings, width: int) -> Model:
+    """The network of a genotype with the task's head.
+
+    Raises:
+        UserError: the genotype holds an operation that is unknown or not allowed on its side.
+    """
+    check(genotype.encoder, "encoder")
+    check(genotype.decoder, "decoder")
+
+    def blocks(**sizes: float) -> tuple[list[nn.Module], list[nn.Module]]:
+        return [Block(name, **sizes) for name in genotype.encoder], [Block(name, **sizes) for name in genotype.decoder]
+
+    return assemble(task, settings, width, blocks)
+
+
+def save(
+    path: Path,
+    model: Model,
+    task: Task,
+    genotype: Genotype,
+    settings: ModelSettings,
+    width: int,
+    scored: Mapping[str, Any],
+) -> None:
+    """Write a trained network so that it can be evaluated anywhere the data is."""
+    state = {
+        "model": model.state_dict(),
+        "task": task.name,
+        "genotype": genotype.as_dict(),
+        "settings": dataclasses.asdict(settings),
+        "width": width,
+        "words": task.words,
+        "region_width": task.region_width,
+        "scored": dict(scored),
+    }
+    checkpoint.save(path, state)
+
+
+def restore(path: Path, task: Task, genotype: Genotype | None) -> tuple[Model, Genotype, dict[str, Any]]:
+    """Read a trained network for a task.
+
+    Args:
+        path: a file that ``save`` wrote.
+        task: the task to evaluate on.
+        genotype: what the user believes the network is, or None to take the file's word.
+
+    Returns:
+        The model, its genotype, and what it scored when it was kept.
+
+    Raises:
+        UserError: the file is another thing, of another genotype, or does not fit the data.
+    """
+    state = checkpoint.load(path)
+    if not {"model", "genotype", "settings", "width", "words", "region_width"} <= state.keys():
+        raise UserError(f"{path} is no trained network; give the best.pt of a retraining")
+    kept = Genotype.from_dict(state["genotype"])
+    if genotype is not None and genotype != kept:
+        raise UserError(f"checkpoint {path} is of another genotype than GENO; leave GENO out or give the right one")
+    if state["region_width"] != task.region_width:
+        raise UserError(
+            f"checkpoint {path} was trained on features of width {state['region_width']}, "
+            f"the data root has {task.region_width}; use the features it was trained on"
+        )
+    if state["words"] != task.words:
+        raise UserError(
+            f"checkpoint {path} knows {len(state['words'])} words, the data gives {len(task.words)} others; "
+            "use the data root, word_vectors and split it was trained with"
+        )
+    model = build(task, kept, ModelSettings(**state["settings"]), state["width"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise UserError(
+            f"checkpoint {path} does not fit this task's network: {str(error).splitlines()[1].strip()}"
+        ) from error
+    return model, kept, state["scored"]

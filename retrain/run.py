@@ -1,0 +1,165 @@
+"""Retraining from the command line: RUN=train, val or test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from common.errors import UserError, did_you_mean
+from common.files import write_json
+from engine import checkpoint
+from engine.config import Config, load_config, peek
+from engine.log import RunLog
+from engine.loop import Loop
+from engine.run import RunFiles, RunOptions, commit, today
+from engine.runtime import Runtime, start
+from genotypes.genotype import Genotype, load
+from retrain.model import build, restore, save
+from retrain.settings import RetrainSettings
+from retrain.stage import RetrainStage
+from space.settings import ModelSettings
+from tasks.base import Task, judging
+from tasks.find import find_task
+
+RUNS = ("train", "val", "test")
+
+
+@dataclass
+class RetrainOptions(RunOptions):
+    """Options of a retraining.
+
+    Args:
+        geno: the genotype: path, path@epoch, or the name of a published one.
+        run: train (then val after every epoch and test at the end), val, or test.
+        ckpt: the trained network for val and test; by default the best one of this version.
+    """
+
+    geno: str | None = None
+    run: str = "train"
+    ckpt: str | None = None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train or evaluate the network of a genotype; ``python -m retrain --help`` explains every key."""
+    geno = peek(argv, "geno")
+    genotype = load(geno) if geno else None
+    config = load_config(
+        "retrain",
+        argv,
+        task=genotype.task if genotype else None,
+        find=find_task,
+        top=RetrainOptions,
+        sections={"model": ModelSettings, "retrain": RetrainSettings},
+    )
+    options: RetrainOptions = config.top
+    if options.run not in RUNS:
+        raise UserError(
+            f"RUN={options.run!r} is unknown; choose one of {', '.join(RUNS)}{did_you_mean(options.run, RUNS)}"
+        )
+    runtime = start(options.gpu, options.seed, options.precision)
+    if options.run == "train":
+        if genotype is None:
+            raise UserError("RUN=train needs GENO=<path, path@epoch, or mcan, mmnas_vqa, mmnas_vgd, mmnas_itm>")
+        train(config, genotype, runtime)
+    else:
+        evaluate(config, genotype, runtime)
+
+
+def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
+    """Train from scratch (or go on), then test the best epoch."""
+    task: Task = config.task(config.data)
+    settings: RetrainSettings = config.retrain
+    model = build(task, genotype, config.model, settings.width).to(runtime.device)
+    files = RunFiles(config.top, f"{task.name}-retrain")
+
+    def keep(epoch: int, metrics: Mapping[str, float]) -> None:
+        save(files.best, model, task, genotype, config.model, settings.width, {"epoch": epoch + 1, **metrics})
+
+    stage = RetrainStage(task, model, settings, runtime, keep)
+    state = checkpoint.load(files.last) if files.last.exists() else None
+    log = RunLog(files.log, (state["epoch"], state["epoch"]) if state else None)
+    log.config(config.as_dict())
+    if genotype.task and genotype.task != task.name:
+        log.say(f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}")
+    weights = sum(p.numel() for p in model.parameters())
+    log.say(
+        f"{task.title}: training {len(genotype.encoder)} + {len(genotype.decoder)} blocks, {weights:,} weights, on "
+        f"{runtime.device}{' in bf16' if runtime.bf16 else ''}\n{len(stage.split):,} samples train, "
+        f"{len(stage.val):,} validate; {len(task.words):,} words"
+    )
+    loop = Loop(stage, settings, runtime, files, log, config.top.workers)
+    if state:
+        loop.resume(state)
+    loop.run()
+    report(config, task, files.best, genotype, runtime, task.test_splits, log, files)
+
+
+def evaluate(config: Config, genotype: Genotype | None, runtime: Runtime) -> None:
+    """Score a trained network on the validation split or on all test splits."""
+    options: RetrainOptions = config.top
+    if options.ckpt is None and options.version is None:
+        raise UserError(f"RUN={options.run} needs CKPT=<a trained network> or VERSION=<the run that trained it>")
+    options.resume = options.version is not None and options.ckpt is None
+    files = RunFiles(options, f"{config.task.name}-{options.run}")
+    task: Task = config.task(config.data)
+    log = RunLog(files.log)
+    splits = ["val"] if options.run == "val" else task.test_splits
+    report(config, task, Path(options.ckpt or files.best), genotype, runtime, splits, log, files)
+
+
+def report(
+    config: Config,
+    task: Task,
+    ckpt: Path,
+    genotype: Genotype | None,
+    runtime: Runtime,
+    splits: Sequence[str],
+    log: RunLog,
+    files: RunFiles,
+) -> None:
+    """Score a trained network on splits; write numbers and predictions; say where they are."""
+    model, kept, scored = restore(ckpt, task, genotype)
+    model.to(runtime.device)
+    written, results = [], {}
+    for name in splits:
+        split = task.split(name)
+        with judging(model), runtime.autocast():
+            found = task.evaluate(model, split, config.retrain.batch_size)
+        results[name] = found.metrics
+        log.record(name, int(scored.get("epoch", 0)), int(scored.get("epoch", 0)), found.metrics)
+        log.say(metrics_table(f"{task.title}, {name}", found.metrics))
+        for note in found.notes:
+            log.say(note)
+        if found.predictions is not None:
+            written += task.save_predictions(found.predictions, files.results, files.version, name)
+    summary = files.results / f"metrics_{files.version}.json"
+    write_json(
+        summary,
+        {
+            "task": task.name,
+            "checkpoint": str(ckpt),
+            "epoch": scored.get("epoch"),
+            "genotype": {"encoder": kept.encoder, "decoder": kept.decoder},
+            "data": task.fingerprint,
+            "seed": config.top.seed,
+            "commit": commit(),
+            "date": today(),
+            "metrics": results,
+        },
+    )
+    for what, where in [("network", ckpt), ("numbers", summary), *(("predictions", path) for path in written)]:
+        log.say(f"{what:>12}  {where}")
+    log.say(f"{'log':>12}  {files.log}")
+    log.say(f"next: tensorboard --logdir {files.log}" if config.top.run == "train" else "done")
+    log.close()
+
+
+def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
+    """A small table of numbers."""
+    shown = Table("metric", "value", title=title, title_justify="left")
+    for name, value in metrics.items():
+        shown.add_row(name, f"{value:.2f}")
+    return shown

@@ -1,0 +1,82 @@
+"""Retraining as the loop sees it: a plain network, the best epoch kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from engine import optim
+from engine.batches import first_images
+from engine.runtime import Runtime
+from retrain.settings import RetrainSettings
+from space.network import Model
+from tasks.base import Batch, Task, judging
+
+
+class RetrainStage:
+    """Trains a fixed network from scratch and remembers its best epoch on the validation split.
+
+    Args:
+        task: the task trained on.
+        model: lives on the runtime's device.
+        settings: the retrain section.
+        runtime: device, precision, random streams.
+        keep: called after an epoch that scored better than all before it, with epoch and metrics.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: Model,
+        settings: RetrainSettings,
+        runtime: Runtime,
+        keep: Callable[[int, Mapping[str, float]], None],
+    ) -> None:
+        self.task, self.model, self.settings, self.runtime, self.keep = task, model, settings, runtime, keep
+        self.split = task.split("train")
+        val = task.split("val")
+        self.val = val.take(first_images(val.image_ids, settings.val_images))
+        self.optimiser = optim.adam(model.parameters())
+        self.best = float("-inf")
+
+    def start_epoch(self, epoch: int) -> None:
+        """Let the split prepare itself with the model as it stands."""
+        with judging(self.model), self.runtime.autocast():
+            self.split.refresh(self.model, epoch, self.runtime.rng("refresh", epoch))
+
+    def train_step(self, batch: Batch, lr: float, epoch: int) -> Mapping[str, Tensor]:
+        """One step of Adam."""
+        with self.runtime.autocast():
+            losses = self.task.loss(self.model, batch)
+        losses["loss"].backward()
+        norm = optim.step(self.optimiser, lr, self.settings.clip)
+        return {**{name: value.detach() for name, value in losses.items()}, "gradient": norm}
+
+    def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, float], bool]:
+        """Score the validation split; keep the model if it is the best so far."""
+        if not validate:
+            return {}, False
+        with judging(self.model), self.runtime.autocast():
+            metrics = self.task.evaluate(self.model, self.val, self.settings.batch_size).metrics
+        if metrics[self.task.objective] > self.best:
+            self.best = metrics[self.task.objective]
+            self.keep(epoch, metrics)
+        return metrics, False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser, the split's pools and the best score."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "split": self.split.state_dict(),
+            "best": self.best,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take everything back."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.split.load_state_dict(state["split"])
+        self.best = state["best"]

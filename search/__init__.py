@@ -1,0 +1,1 @@
+"""The architecture search: supernet, gradient estimators, the search run."""

@@ -1,0 +1,59 @@
+"""One architecture step: open the gates, back-propagate to them, move alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from search.estimators import Estimator
+from search.supernet import Supernet
+
+
+def arch_step(
+    supernet: Supernet,
+    loss_of: Callable[[], Tensor],
+    estimator: Estimator,
+    optimiser: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> Tensor:
+    """Move alpha once along the estimated gradient of the loss; weights and their gradients are not touched.
+
+    Args:
+        supernet: its blocks' alphas are moved in place.
+        loss_of: runs the model on an architecture batch; returns the scalar loss.
+        estimator: which candidates run, and what their gates' gradients mean.
+        optimiser: over ``supernet.alphas``; Adam(0.1, betas (0, 0.999)) in the paper.
+        generator: draws the path.
+
+    Returns:
+        The loss, detached.
+    """
+    open_gates(supernet, estimator, generator)
+    try:
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, [block.gates for block in supernet.blocks])
+        for block, gradient in zip(supernet.blocks, gradients, strict=True):
+            block.alpha.grad = estimator.alpha_gradient(block.alpha.detach(), block.running, gradient.float())
+        before = [alpha.detach().clone() for alpha in supernet.alphas]
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for block, old in zip(supernet.blocks, before, strict=True):
+                block.alpha.copy_(estimator.settle(block.alpha, old, block.running))
+    finally:
+        for block in supernet.blocks:
+            block.gates = None
+    return loss.detach()
+
+
+def open_gates(supernet: Supernet, estimator: Estimator, generator: torch.Generator) -> None:
+    """Choose for every block which candidates run and which of them is active, and set its binary gates."""
+    for block in supernet.blocks:
+        p = block.probabilities
+        running = estimator.running(p, generator)
+        active = int(torch.multinomial(p[running], 1, generator=generator))
+        gates = torch.zeros(len(running), device=block.alpha.device)
+        gates[active] = 1.0
+        block.running, block.active, block.gates = running, running[active], gates.requires_grad_()

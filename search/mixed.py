@@ -1,0 +1,63 @@
+"""A block of the supernet: several candidate operations, of which a step runs one, or all for the gates' sake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from space.backbone import Block
+from space.context import Context
+
+
+class MixedOp(nn.Module):
+    """A choice among candidate operations with architecture parameters alpha.
+
+    In a weight step only the candidate ``active`` runs. In an architecture step ``gates`` is set: the candidates
+    in ``running`` run, all but the active one without a graph, and the output is sum_i g_i o_i, whose gradient
+    towards gate i is <dL/do, o_i> (ProxylessNAS, arXiv 1812.00332, section 3.2).
+    """
+
+    def __init__(self, candidates: Sequence[str], **sizes: float) -> None:
+        super().__init__()
+        self.candidates = nn.ModuleList(Block(name, **sizes) for name in candidates)
+        self.alpha = nn.Parameter(torch.zeros(len(candidates)))
+        self.active = 0
+        self.running: Sequence[int] = ()
+        self.gates: Tensor | None = None  # (len(running),) one-hot with grad, during an architecture step
+
+    @property
+    def names(self) -> list[str]:
+        """The candidates' names."""
+        return [block.name for block in self.candidates]
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(candidates,) softmax of alpha, detached, on the CPU."""
+        return self.alpha.detach().float().cpu().softmax(0)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether what runs now needs the text states."""
+        return any(block.reads_text for block in self._now())
+
+    @property
+    def reads_boxes(self) -> bool:
+        """Whether what runs now needs the relations between boxes."""
+        return any(block.reads_boxes for block in self._now())
+
+    def _now(self) -> list[Block]:
+        numbers = [self.active] if self.gates is None else self.running
+        return [self.candidates[number] for number in numbers]
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """(B,N,H) -> (B,N,H)."""
+        if self.gates is None:
+            return self.candidates[self.active](x, context)
+        out = 0
+        for gate, number in zip(self.gates, self.running, strict=True):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and number == self.active):
+                o = self.candidates[number](x, context)
+            out = out + gate.to(o.dtype) * o
+        return out

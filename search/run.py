@@ -1,0 +1,137 @@
+"""A search from the command line to the genotype's files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine import checkpoint
+from engine.config import Config, load_config
+from engine.log import RunLog
+from engine.loop import Loop
+from engine.run import RunFiles, RunOptions, commit, today
+from engine.runtime import Runtime, start
+from genotypes.drawing import draw
+from genotypes.genotype import Genotype, load, save_epochs
+from genotypes.table import table
+from search.mixed import MixedOp
+from search.settings import SearchSettings
+from search.stage import SearchStage
+from search.supernet import Supernet
+from space.cost import genotype_cost
+from space.ops import OPS
+from space.settings import ModelSettings, SpaceSettings
+from tasks.assemble import assemble
+from tasks.base import Task
+from tasks.find import find_task
+
+
+@dataclass
+class SearchOptions(RunOptions):
+    """Options of a search.
+
+    Args:
+        genotypes: folder of the final genotypes.
+    """
+
+    genotypes: str = "genotypes/searched"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Search for a genotype of a task; ``python -m search --help`` explains every key."""
+    config = load_config(
+        "search",
+        argv,
+        find=find_task,
+        top=SearchOptions,
+        sections={"model": ModelSettings, "space": SpaceSettings, "search": SearchSettings},
+    )
+    config.space.validate()
+    config.search.validate()
+    runtime = start(config.top.gpu, config.top.seed, config.top.precision)
+    task = config.task(config.data)
+    supernet = build(task, config, runtime)
+    files = RunFiles(config.top, f"{task.name}-search")
+    stage = SearchStage(task, supernet, config.search, runtime, lambda history: record(history, files))
+    state = checkpoint.load(files.last) if files.last.exists() else None
+    log = RunLog(files.log, (state["epoch"], state["epoch"]) if state else None)
+    log.config(config.as_dict())
+    log.say(describe(task, supernet, stage, runtime))
+    loop = Loop(stage, config.search, runtime, files, log, config.top.workers)
+    if state:
+        loop.resume(state)
+    loop.run()
+    finish(task, config, stage, files, log)
+
+
+def build(task: Task, config: Config, runtime: Runtime) -> Supernet:
+    """The supernet of the configured space, alphas uniform or led by the configured genotype."""
+    space: SpaceSettings = config.space
+
+    def blocks(**sizes: float) -> tuple[list[nn.Module], list[nn.Module]]:
+        encoder = [MixedOp(space.encoder.candidates, **sizes) for _ in range(space.encoder.blocks)]
+        decoder = [MixedOp(space.decoder.candidates, **sizes) for _ in range(space.decoder.blocks)]
+        return encoder, decoder
+
+    supernet = Supernet(assemble(task, config.model, config.search.width, blocks).to(runtime.device))
+    if config.search.start is not None:
+        genotype = load(config.search.start)
+        supernet.start_from(genotype.encoder, genotype.decoder)
+    return supernet
+
+
+def describe(task: Task, supernet: Supernet, stage: SearchStage, runtime: Runtime) -> str:
+    """What is about to happen, in two lines."""
+    weights = sum(p.numel() for p in supernet.weights)
+    space = 1
+    for block in supernet.blocks:
+        space *= len(block.candidates)
+    return (
+        f"{task.title}: searching {space:.3g} architectures on {runtime.device}"
+        f"{' in bf16' if runtime.bf16 else ''}, {weights:,} weights\n"
+        f"{len(stage.split):,} samples train weights, {len(stage.arch_split):,} the architecture, "
+        f"{len(stage.val):,} validate; {len(task.words):,} words"
+    )
+
+
+def record(history: list[Genotype], files: RunFiles) -> None:
+    """Write the genotypes of all epochs in both forms: the older one by epoch, and ours with probabilities."""
+    save_epochs(history, files.architectures)
+
+
+def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog) -> None:
+    """Write the final genotype and its figure; show the table and what to type next."""
+    genotype = complete(stage.history[-1], task, config)
+    path = genotype.save(Path(config.top.genotypes) / task.name / f"{files.version}.json")
+    figure = draw(genotype, path.with_suffix(".svg"), {name: op.kind for name, op in OPS.items()})
+    log.say(table(genotype))
+    for what, where in (
+        ("genotype", path),
+        ("figure", figure),
+        ("every epoch", files.architectures),
+        ("checkpoint", files.last),
+        ("log", files.log),
+    ):
+        log.say(f"{what:>12}  {where}")
+    log.say(f"next: make retrain GENO={path}")
+    log.close()
+
+
+def complete(genotype: Genotype, task: Task, config: Config) -> Genotype:
+    """The genotype with everything one needs to know where it came from and what it costs."""
+    provenance: dict[str, Any] = {
+        "config": config.as_dict(),
+        "seed": config.top.seed,
+        "commit": commit(),
+        "data": task.fingerprint,
+        "date": today(),
+        "torch": torch.__version__,
+    }
+    return genotype.replace(
+        space=config.as_dict()["space"], provenance=provenance, cost=genotype_cost(genotype.encoder, genotype.decoder)
+    )

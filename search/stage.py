@@ -1,0 +1,138 @@
+"""The search as the loop sees it: weight steps on sampled paths, architecture steps, a genotype every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine import optim
+from engine.batches import Endless, first_images
+from engine.runtime import Runtime
+from genotypes.genotype import Genotype
+from search.arch_step import arch_step
+from search.estimators import ESTIMATORS
+from search.settings import SearchSettings
+from search.supernet import Supernet
+from tasks.base import Batch, Split, Task, judging
+
+
+def halves(split: Split, share: float, rng: np.random.Generator) -> tuple[Split, Split]:
+    """Divide a split by image: ``share`` of its images (at least one on each side) and the others."""
+    images = rng.permutation(np.unique(split.image_ids))
+    cut = min(max(1, round(share * len(images))), len(images) - 1)
+    first = np.isin(split.image_ids, images[:cut])
+    return split.take(np.flatnonzero(first)), split.take(np.flatnonzero(~first))
+
+
+class SearchStage:
+    """Alternates between weights and architecture on two halves of the training images.
+
+    Args:
+        task: the task searched on.
+        supernet: its model lives on the runtime's device.
+        settings: the search section.
+        runtime: device, precision, random streams.
+        report: called after every epoch with all genotypes so far, one per epoch.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        supernet: Supernet,
+        settings: SearchSettings,
+        runtime: Runtime,
+        report: Callable[[list[Genotype]], None],
+    ) -> None:
+        self.task, self.supernet, self.settings, self.runtime, self.report = task, supernet, settings, runtime, report
+        self.split, self.arch_split = halves(task.split("train"), settings.weight_share, runtime.rng("halves"))
+        val = task.split("val")
+        self.val = val.take(first_images(val.image_ids, settings.val_images))
+        self.arch_batches = Endless(self.arch_split, settings.batch_size, runtime, "arch")
+        self.optimiser = optim.adam(supernet.weights)
+        self.alpha_optimiser = torch.optim.Adam(supernet.alphas, lr=settings.alpha_lr, betas=(0.0, 0.999))
+        self.estimator = ESTIMATORS[settings.estimator]()
+        self.generator = runtime.generator("paths")
+        self.weight_steps = self.arch_steps = 0
+        self.history: list[Genotype] = []
+
+    def start_epoch(self, epoch: int) -> None:
+        """Each half mines its own negatives, with the most probable path."""
+        self.supernet.choose_best()
+        with judging(self.supernet.model), self.runtime.autocast():
+            self.split.refresh(self.supernet.model, epoch, self.runtime.rng("refresh weights", epoch))
+            if epoch >= self.settings.alpha_start:
+                self.arch_split.refresh(self.supernet.model, epoch, self.runtime.rng("refresh arch", epoch))
+
+    def train_step(self, batch: Batch, lr: float, epoch: int) -> Mapping[str, Tensor]:
+        """A weight step on a sampled path and, every so many of them, an architecture step."""
+        self.supernet.sample(self.generator)
+        with self.runtime.autocast():
+            losses = self.task.loss(self.supernet.model, batch)
+        losses["loss"].backward()
+        norm = optim.step(self.optimiser, lr, self.settings.clip)
+        self.weight_steps += 1
+        if epoch >= self.settings.alpha_start and self.weight_steps % self.settings.alpha_every == 0:
+            self._arch_step()
+        return {**{name: value.detach() for name, value in losses.items()}, "gradient": norm}
+
+    def _arch_step(self) -> None:
+        batch = self.arch_batches[self.arch_steps].to(self.runtime.device)
+
+        def loss_of() -> Tensor:
+            with self.runtime.autocast():
+                return self.task.loss(self.supernet.model, batch)["loss"]
+
+        arch_step(self.supernet, loss_of, self.estimator, self.alpha_optimiser, self.generator)
+        self.arch_steps += 1
+
+    def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, float], bool]:
+        """Note the genotype; score its path on the validation split; stop if it has settled."""
+        self.supernet.choose_best()
+        self.history.append(self._genotype())
+        self.report(self.history)
+        scored = {}
+        if validate:
+            with judging(self.supernet.model), self.runtime.autocast():
+                scored = self.task.evaluate(self.supernet.model, self.val, self.settings.batch_size).metrics
+        entropy = [
+            float(-(p * p.clamp_min(1e-12).log()).sum()) for p in (b.probabilities for b in self.supernet.blocks)
+        ]
+        return {**scored, "alpha_entropy": float(np.mean(entropy))}, self._settled(epoch)
+
+    def _genotype(self) -> Genotype:
+        encoder, decoder = self.supernet.path()
+        return Genotype(self.task.name, encoder, decoder, probabilities=self.supernet.probabilities())
+
+    def _settled(self, epoch: int) -> bool:
+        patience = self.settings.patience
+        if patience is None or epoch < self.settings.alpha_start + patience:
+            return False
+        return len(set(self.history[-patience - 1 :])) == 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, both optimisers, both halves' pools, the path generator, counters and the genotypes so far."""
+        return {
+            "model": self.supernet.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "alpha_optimiser": self.alpha_optimiser.state_dict(),
+            "split": self.split.state_dict(),
+            "arch_split": self.arch_split.state_dict(),
+            "generator": self.generator.get_state(),
+            "steps": [self.weight_steps, self.arch_steps],
+            "history": [genotype.as_dict() for genotype in self.history],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take everything back."""
+        self.supernet.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.alpha_optimiser.load_state_dict(state["alpha_optimiser"])
+        self.split.load_state_dict(state["split"])
+        self.arch_split.load_state_dict(state["arch_split"])
+        self.generator.set_state(state["generator"])
+        self.weight_steps, self.arch_steps = state["steps"]
+        self.history = [Genotype.from_dict(genotype) for genotype in state["history"]]

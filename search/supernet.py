@@ -1,0 +1,85 @@
+"""The supernet: a model whose blocks are choices. Samples paths, reads genotypes off, turns into a fixed network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from search.mixed import MixedOp
+from space.network import Model
+
+Probabilities = dict[str, list[dict[str, float]]]
+
+
+class Supernet:
+    """A model filled with ``MixedOp`` blocks, seen as a distribution over architectures."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.encoder: list[MixedOp] = list(model.network.backbone.encoder)
+        self.decoder: list[MixedOp] = list(model.network.backbone.decoder)
+
+    @property
+    def blocks(self) -> list[MixedOp]:
+        """All blocks, encoder first."""
+        return self.encoder + self.decoder
+
+    @property
+    def alphas(self) -> list[nn.Parameter]:
+        """The architecture parameters, a (candidates,) vector per block."""
+        return [block.alpha for block in self.blocks]
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """Every other parameter."""
+        alphas = {id(alpha) for alpha in self.alphas}
+        return [p for p in self.model.parameters() if id(p) not in alphas]
+
+    def sample(self, generator: torch.Generator) -> None:
+        """Choose one candidate per block from softmax(alpha)."""
+        for block in self.blocks:
+            block.active = int(torch.multinomial(block.probabilities, 1, generator=generator))
+
+    def follow(self, encoder: Sequence[str], decoder: Sequence[str]) -> None:
+        """Choose the path of these operations."""
+        for block, name in zip(self.blocks, [*encoder, *decoder], strict=True):
+            block.active = block.names.index(name)
+
+    def choose_best(self) -> None:
+        """Choose the most probable candidate of every block."""
+        for block in self.blocks:
+            block.active = int(block.alpha.argmax())
+
+    def start_from(self, encoder: Sequence[str], decoder: Sequence[str], lead: float = 1.0) -> None:
+        """Let alpha start with a lead for a hand layout instead of uniform."""
+        self.follow(encoder, decoder)
+        with torch.no_grad():
+            for block in self.blocks:
+                block.alpha.zero_()[block.active] = lead
+
+    def path(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The operations chosen now: encoder, decoder."""
+        chosen = [block.names[block.active] for block in self.blocks]
+        return tuple(chosen[: len(self.encoder)]), tuple(chosen[len(self.encoder) :])
+
+    def probabilities(self) -> Probabilities:
+        """softmax(alpha) of every block by operation name."""
+        return {
+            side: [dict(zip(block.names, block.probabilities.tolist(), strict=True)) for block in blocks]
+            for side, blocks in (("encoder", self.encoder), ("decoder", self.decoder))
+        }
+
+    def discretise(self) -> Model:
+        """A plain network of the path chosen now, with a copy of its weights."""
+        backbone = self.model.network.backbone
+        sides = backbone.encoder, backbone.decoder
+        try:
+            backbone.encoder, backbone.decoder = (
+                nn.ModuleList(block.candidates[block.active] for block in side) for side in sides
+            )
+            return copy.deepcopy(self.model)
+        finally:
+            backbone.encoder, backbone.decoder = sides

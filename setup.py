@@ -1,0 +1,14 @@
+"""The one part of the installation that pyproject.toml cannot say: the box kernels, built where a C compiler is."""
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+boxes = Extension(
+    "tasks._boxes",
+    ["tasks/_boxes.pyx"],
+    include_dirs=[numpy.get_include()],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+    optional=True,
+)
+setup(ext_modules=cythonize([boxes], language_level=3))

@@ -1,0 +1,119 @@
+"""The network around the backbone, in stages that run once per text, once per image and once per pair."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from space.backbone import Backbone
+from space.context import Context
+from space.geometry import Relation, normalised_boxes, relation_geometry
+from space.inputs import Inputs, rows
+
+
+class Texts(NamedTuple):
+    """Encoded texts."""
+
+    states: Tensor  # (Q,T,H)
+    pad: Tensor  # (Q,T) bool
+
+
+class Images(NamedTuple):
+    """Images as far as they can be processed without a text."""
+
+    states: Tensor  # (I,R,H) after the decoder's stem
+    pad: Tensor  # (I,R) bool
+    relation: Tensor | None  # (I,R,R,64), where a block after the stem may read it
+
+
+class States(NamedTuple):
+    """What a head sees: texts still once each, regions once per sample."""
+
+    text: Tensor  # (Q,T,H)
+    text_pad: Tensor  # (Q,T) bool
+    text_index: Tensor | None  # (B,) row of ``text`` for every sample; None = row b
+    regions: Tensor  # (B,R,H)
+    regions_pad: Tensor  # (B,R) bool
+
+
+class Network(nn.Module):
+    """Words -> embedding -> LSTM -> encoder; regions -> linear -> decoder (MCAN's frame, arXiv 1906.10770).
+
+    Args:
+        backbone: the blocks.
+        words: size of the vocabulary.
+        region_width: D, width of a region feature.
+        width: H, width of all states.
+        word_width: width of the word embedding.
+        relation_width: width of the features of a pair of boxes.
+        bbox_features: append a projection of each region's normalised box to its features.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        words: int,
+        region_width: int,
+        width: int,
+        word_width: int = 300,
+        relation_width: int = 64,
+        bbox_features: bool = False,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(words, word_width)
+        self.lstm = nn.LSTM(word_width, width, batch_first=True)
+        self.box_projection = nn.Linear(5, region_width) if bbox_features else None
+        self.region_projection = nn.Linear(region_width * (2 if bbox_features else 1), width)
+        self.relation = Relation(relation_width)
+        self.backbone = backbone
+
+    def start_from(self, word_vectors: np.ndarray) -> None:
+        """Start the embedding from (words, word_width) vectors; they go on being trained."""
+        with torch.no_grad():
+            self.embedding.weight.copy_(torch.from_numpy(word_vectors))
+
+    def encode_texts(self, tokens: Tensor, pad: Tensor) -> Texts:
+        """(Q,T) token ids and padding -> text states. The LSTM runs forward only, so padding behind changes nothing."""
+        words, _ = self.lstm(self.embedding(tokens))
+        return Texts(self.backbone.encode(words, Context(pad)), pad)
+
+    def encode_images(self, regions: Tensor, boxes: Tensor, image_hw: Tensor, pad: Tensor) -> Images:
+        """(I,R,D) features, (I,R,4) boxes, (I,2) sizes and padding -> images ready to meet texts."""
+        if self.box_projection is not None:
+            projected = self.box_projection(normalised_boxes(boxes, image_hw))
+            regions = torch.cat((regions, projected), dim=-1)
+        relation = self.relation(relation_geometry(boxes)) if self.backbone.reads_boxes else None
+        states = self.backbone.decode_stem(self.region_projection(regions), Context(pad, relation=relation))
+        return Images(states, pad, relation)
+
+    def fuse(
+        self, texts: Texts, images: Images, text_index: Tensor | None = None, image_index: Tensor | None = None
+    ) -> States:
+        """Meet texts and images in the samples (text_index[b], image_index[b])."""
+        pad = rows(images.pad, image_index)
+        context = Context(pad, texts.states, texts.pad, text_index, images.relation, image_index)
+        regions = self.backbone.decode(rows(images.states, image_index), context)
+        return States(texts.states, texts.pad, text_index, regions, pad)
+
+    def forward(self, inputs: Inputs) -> States:
+        """All stages in a row."""
+        texts = self.encode_texts(inputs.tokens, inputs.tokens_pad)
+        images = self.encode_images(inputs.regions, inputs.boxes, inputs.image_hw, inputs.regions_pad)
+        return self.fuse(texts, images, inputs.text_index, inputs.image_index)
+
+
+class Model(nn.Module):
+    """A network and a task's head."""
+
+    def __init__(self, network: Network, head: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.head = head
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Whatever the head gives for every sample."""
+        return self.head(self.network(inputs))

@@ -1,0 +1,145 @@
+"""What a task is: samples, batches, a head, a loss and a score. Search and retrain know nothing else about it."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from space.inputs import Inputs
+
+
+class Batch(NamedTuple):
+    """A batch for the network and what the loss and the score need besides."""
+
+    inputs: Inputs
+    targets: dict[str, Tensor]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        moved = {name: value.to(device, non_blocking=True) for name, value in self.targets.items()}
+        return Batch(self.inputs.to(device), moved)
+
+
+@dataclass
+class Evaluation:
+    """What scoring a split gives: numbers by name, and the prediction files a task wants written."""
+
+    metrics: dict[str, float]
+    predictions: Any = None  # JSON-able; None where the task has none
+    notes: list[str] = field(default_factory=list)  # lines for people: protocol, pool sizes
+
+
+class Split(ABC):
+    """A part of a task's samples. Batches are a pure function of (indices, generator), so any step can be redone."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def image_ids(self) -> np.ndarray:
+        """(len,) the image of every sample; search divides its two halves by it."""
+
+    @abstractmethod
+    def take(self, indices: np.ndarray) -> Split:
+        """The split of only these samples; whatever it draws on its own (negatives) it draws among them."""
+
+    @abstractmethod
+    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Make a batch of these samples; all randomness comes from ``rng``."""
+
+    def refresh(self, model: nn.Module, epoch: int, rng: np.random.Generator) -> None:
+        """Before an epoch: mine negatives and the like with the model in eval mode and without gradients."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What ``refresh`` left behind and a resumed run needs."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``state_dict`` gave."""
+
+
+class Task(ABC):
+    """One task over one data root. ``Data`` is its typed section of the configuration."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]  # for people: "Image-text matching"
+    Data: ClassVar[type]
+    objective: ClassVar[str]  # the metric, higher is better, by which epochs are compared
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    @property
+    @abstractmethod
+    def words(self) -> list[str]:
+        """The vocabulary by token id; 0 PAD, 1 UNK, 2 CLS."""
+
+    @property
+    @abstractmethod
+    def word_vectors(self) -> np.ndarray | None:
+        """(len(words), d) float32 vectors to start the embedding from, or None to learn them."""
+
+    @property
+    @abstractmethod
+    def region_width(self) -> int:
+        """D, the width of a region feature."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A short hash of the data read, for provenance."""
+
+    @abstractmethod
+    def split(self, name: str) -> Split:
+        """The split of this name ('train', 'val', 'test', or whatever else the task has).
+
+        Raises:
+            UserError: no such split, or its files are missing or broken.
+        """
+
+    @property
+    def test_splits(self) -> list[str]:
+        """The splits that RUN=test scores."""
+        return ["test"]
+
+    @abstractmethod
+    def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:
+        """The module that turns the network's final states into this task's outputs."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Run the model on a batch. Returns at least ``loss`` (scalar); other entries are logged."""
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, split: Split, batch_size: int) -> Evaluation:
+        """Score a split with the model in eval mode and without gradients."""
+
+    def save_predictions(self, predictions: Any, folder: Path, version: str, split: str) -> list[Path]:
+        """Write what ``evaluate`` predicted where users of this task look for it. Returns the files written."""
+        return []
+
+
+@contextlib.contextmanager
+def judging(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients, for scoring and mining; afterwards the model trains on."""
+    before = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(before)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device a model lives on."""
+    return next(model.parameters()).device

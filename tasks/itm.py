@@ -1,0 +1,351 @@
+"""Image-text matching on Flickr30K and COCO: five captions an image, one logit a pair, recall@K both ways.
+
+A sample is a caption with its image: {"caption": "a dog runs", "image": 1000092795}. In a batch it meets one
+negative caption and one negative image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+
+from common.errors import UserError, did_you_mean
+from common.files import read_json, read_text
+from common.progress import track
+from space.heads import PooledClassifier
+from space.inputs import Inputs
+from space.network import Model
+from tasks.base import Batch, Evaluation, Split, Task
+from tasks.matching import encode_images, encode_texts, score_matrix, score_pairs
+from tasks.negatives import Negatives
+from tasks.packed import FeatureStore
+from tasks.retrieval import chance, folds, metrics
+from tasks.words import TokenStore, Vocabulary, tokenise, word_vectors
+
+CAPTIONS = 5  # per image, in both data sets
+MARGIN = 0.2
+
+
+class Layout(NamedTuple):
+    """Where a data set lies under the data root, and the file stems of its splits."""
+
+    features: tuple[str, ...]
+    texts: str
+    splits: dict[str, str]
+
+
+LAYOUTS = {
+    "flickr": Layout(
+        ("flickr_rois_resnet101_fix36",), "itm/f30k_precomp", {"train": "train", "val": "dev", "test": "test"}
+    ),
+    "coco": Layout(
+        ("rois_resnet101_fix36/train2014", "rois_resnet101_fix36/val2014"),
+        "itm/coco_precomp",
+        {"train": "train", "val": "dev", "test": "test", "testall": "testall"},
+    ),
+}
+FLICKR_IDS = "itm/dataset_flickr30k.json"
+
+
+@dataclass
+class ItmData:
+    """The data section of image-text matching.
+
+    Args:
+        root: folder of the data sets, laid out as data/README.md says.
+        dataset: flickr (Flickr30K) or coco.
+        features: folder of region features instead of the data set's own, relative to root.
+        max_regions: at most so many regions of an image, the first ones.
+        max_tokens: at most so many words of a caption.
+        word_vectors: an installed spaCy vectors package or a folder made by `spacy init vectors`; null to learn them.
+        protocol: flickr-1k, coco-1k or coco-5k for a test of exactly the published size; null for the split as it is.
+        test_split: the split RUN=test scores; null for test, or testall under a coco protocol.
+        loss: bce (2 positive + caption negative + image negative) or margin (hinge of 0.2 on matching probabilities).
+        hard_pool: random negatives scored per image and per caption when mining.
+        hard_kept: hardest negatives kept of them, one of which a step draws.
+        hard_from: first epoch (0-based) that mines; null never mines and draws at random.
+    """
+
+    root: str = "data/demo"
+    dataset: str = "flickr"
+    features: str | None = None
+    max_regions: PositiveInt = 36
+    max_tokens: PositiveInt = 50
+    word_vectors: str | None = None
+    protocol: str | None = None
+    test_split: str | None = None
+    loss: str = "bce"
+    hard_pool: PositiveInt = 64
+    hard_kept: PositiveInt = 5
+    hard_from: NonNegativeInt | None = 0
+
+
+class Captions(NamedTuple):
+    """The captions of one split as read."""
+
+    tokens: list[list[str]]
+    images: np.ndarray  # (captions,) image id as in the feature files' names
+
+
+def read_captions(root: Path, layout: Layout, stem: str, id_map: Mapping[int, int] | None) -> Captions:
+    """Read ``<stem>_caps.txt`` and ``<stem>_ids.txt``; ids stand once per image or once per caption.
+
+    Raises:
+        UserError: a file is missing, an id is no number or unknown, or captions are not five per image.
+    """
+    folder = root / layout.texts
+    caps_file, ids_file = folder / f"{stem}_caps.txt", folder / f"{stem}_ids.txt"
+    captions = read_text(caps_file, "a caption a line, five lines an image").splitlines()
+    ids = _read_ids(ids_file)
+    if len(captions) == CAPTIONS * len(ids):
+        ids = np.repeat(ids, CAPTIONS)
+    if len(captions) != len(ids) or len(captions) % CAPTIONS or not captions:
+        raise UserError(
+            f"{caps_file} has {len(captions)} captions and {ids_file.name} {len(ids)} ids; "
+            f"there must be {CAPTIONS} captions for each image and an id for each image or for each caption"
+        )
+    per_image = ids.reshape(-1, CAPTIONS)
+    broken = np.flatnonzero((per_image != per_image[:, :1]).any(1))
+    if len(broken):
+        raise UserError(
+            f"{ids_file} lines {CAPTIONS * broken[0] + 1} to {CAPTIONS * broken[0] + CAPTIONS} name different images; "
+            f"the {CAPTIONS} captions of an image must stand in a row"
+        )
+    if id_map is not None:
+        missing = sorted(set(ids.tolist()) - id_map.keys())
+        if missing:
+            raise UserError(f"{ids_file} names imgid {missing[0]}, which {root / FLICKR_IDS} does not have")
+        ids = np.array([id_map[i] for i in ids.tolist()], np.int64)
+    return Captions([tokenise(caption) for caption in captions], ids)
+
+
+def _read_ids(path: Path) -> np.ndarray:
+    lines = read_text(path, "an image id a line").split()
+    for number, line in enumerate(lines, 1):
+        if not line.isdecimal():
+            raise UserError(f"{path} line {number} is {line!r}, not an image id")
+    return np.array(lines, np.int64)
+
+
+def read_flickr_ids(root: Path) -> dict[int, int]:
+    """imgid -> number in the picture's file name, from Karpathy's dataset_flickr30k.json.
+
+    Raises:
+        UserError: the file is missing, malformed, or an entry has no imgid or no number in its filename.
+    """
+    path = root / FLICKR_IDS
+    what = "Karpathy's split file with a list 'images' of entries with 'imgid' and 'filename'"
+    try:
+        entries = [(int(entry["imgid"]), entry["filename"]) for entry in read_json(path, what)["images"]]
+        return {imgid: int(Path(filename).stem.split("_")[-1]) for imgid, filename in entries}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not {what} (at {error})") from error
+
+
+class ItmSplit(Split):
+    """Captions, their images, and the negatives drawn among them.
+
+    Args:
+        data: the data section.
+        store: region features.
+        tokens: captions.
+        rows: (captions,) rows of ``tokens`` that belong to the split.
+        images: (captions,) image id of every caption.
+        protocol: how the split is evaluated, see tasks/retrieval.py.
+    """
+
+    def __init__(
+        self,
+        data: ItmData,
+        store: FeatureStore,
+        tokens: TokenStore,
+        rows: np.ndarray,
+        images: np.ndarray,
+        protocol: str | None = None,
+    ) -> None:
+        self.data, self.store, self.tokens, self.rows = data, store, tokens, rows
+        self._images, self.protocol = images, protocol
+        self.negatives = Negatives(images)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """(captions,) image of every caption."""
+        return self._images
+
+    def take(self, indices: np.ndarray) -> ItmSplit:
+        """Only these captions; negatives are drawn among them."""
+        return ItmSplit(self.data, self.store, self.tokens, self.rows[indices], self._images[indices])
+
+    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
+        """3B pairs: the positives, then each image with a negative caption, then each caption with a negative image.
+
+        Texts and images that occur more than once stand in the batch once.
+        """
+        captions, images = self.negatives.draw(indices, rng)
+        own = self.negatives.row_of[indices]
+        texts, text_index = np.unique(np.concatenate((indices, captions, indices)), return_inverse=True)
+        regions, image_index = np.unique(np.concatenate((own, own, images)), return_inverse=True)
+        return Batch(
+            Inputs(
+                *self.store.gather(self.negatives.images[regions], self.data.max_regions),
+                *self.tokens.gather(self.rows[texts]),
+                torch.from_numpy(image_index),
+                torch.from_numpy(text_index),
+            ),
+            {},
+        )
+
+    def refresh(self, model: nn.Module, epoch: int, rng: np.random.Generator) -> None:
+        """Mine hard negatives with the model as it stands."""
+        if self.data.hard_from is None or epoch < self.data.hard_from:
+            return
+
+        def score(captions: np.ndarray, images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+            texts = encode_texts(model, self.tokens, self.rows[captions])
+            encoded = encode_images(model, self.store, self.negatives.images[images], self.data.max_regions)
+            return score_pairs(model, texts, encoded, pairs)
+
+        progress = partial(track, what="mining negatives")
+        self.negatives.mine(score, self.data.hard_pool, self.data.hard_kept, rng, progress)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The mined pools."""
+        if self.negatives.hard_captions is None:
+            return {}
+        pools = {"hard_captions": self.negatives.hard_captions, "hard_images": self.negatives.hard_images}
+        return {name: torch.from_numpy(pool) for name, pool in pools.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take the mined pools back."""
+        for name, pool in state.items():
+            setattr(self.negatives, name, pool.numpy())
+
+
+class ImageTextMatching(Task):
+    """Does this text describe this image?"""
+
+    name = "itm"
+    title = "Image-text matching"
+    Data = ItmData
+    objective = "rsum"
+
+    def __init__(self, data: ItmData) -> None:
+        super().__init__(data)
+        if data.dataset not in LAYOUTS:
+            raise UserError(
+                f"DATASET={data.dataset!r} is unknown to {self.title}; choose one of {', '.join(LAYOUTS)}"
+                + did_you_mean(data.dataset, LAYOUTS)
+            )
+        if data.loss not in ("bce", "margin"):
+            raise UserError(f"data.loss={data.loss!r} is unknown; choose bce or margin")
+        self.layout, self.root = LAYOUTS[data.dataset], Path(data.root)
+        folders = (data.features,) if data.features else self.layout.features
+        self.store = FeatureStore([self.root / folder for folder in folders])
+        self.id_map = read_flickr_ids(self.root) if data.dataset == "flickr" else None
+        self.read = {"train": self._read("train")}
+        self.vocabulary = self._vocabulary()
+
+    def _read(self, split: str) -> Captions:
+        captions = read_captions(self.root, self.layout, self.layout.splits[split], self.id_map)
+        self.store.require(np.unique(captions.images), f"the {split} captions")
+        return captions
+
+    def _vocabulary(self) -> Vocabulary:
+        """Training words; with given vectors also the other splits' words, as published."""
+        names = ["train"] if self.data.word_vectors is None else list(self.layout.splits)
+        texts = [read_captions(self.root, self.layout, self.layout.splits[n], self.id_map).tokens for n in names]
+        return Vocabulary.of(tokens for captions in texts for tokens in captions)
+
+    @property
+    def words(self) -> list[str]:
+        """The vocabulary by token id."""
+        return self.vocabulary.words
+
+    @property
+    def word_vectors(self) -> np.ndarray | None:
+        """spaCy's vectors for the vocabulary, or None to learn them."""
+        return word_vectors(self.words, self.data.word_vectors)
+
+    @property
+    def region_width(self) -> int:
+        """Width of a region feature."""
+        return self.store.width
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the features read."""
+        return self.store.fingerprint
+
+    @property
+    def test_splits(self) -> list[str]:
+        """The protocol's split, or the one named in the configuration."""
+        coco = (self.data.protocol or "").startswith("coco")
+        return [self.data.test_split or ("testall" if coco else "test")]
+
+    def split(self, name: str) -> ItmSplit:
+        """train, val, test; COCO also has testall (all 5,000 test images)."""
+        if name not in self.layout.splits:
+            raise UserError(
+                f"{self.title} on {self.data.dataset} has no split {name!r}; choose one of "
+                f"{', '.join(self.layout.splits)}{did_you_mean(name, self.layout.splits)}"
+            )
+        captions = self.read.get(name) or self._read(name)
+        tokens = TokenStore([self.vocabulary.encode(t, self.data.max_tokens) for t in captions.tokens])
+        protocol = self.data.protocol if name in self.test_splits else None
+        return ItmSplit(self.data, self.store, tokens, np.arange(len(tokens)), captions.images, protocol)
+
+    def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:
+        """One matching logit."""
+        return PooledClassifier(width, pool_hidden, 1, dropout)
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Positives count as much as both negatives together (design after Yu et al. 2020, section 3.3)."""
+        logits = model(batch.inputs).float().squeeze(-1)
+        positive, caption, image = logits.view(3, -1)
+        if self.data.loss == "margin":
+            p, c, i = (x.sigmoid() for x in (positive, caption, image))
+            loss = ((MARGIN - p + c).clamp(min=0) + (MARGIN - p + i).clamp(min=0)).sum()
+        else:
+            loss = (2 * F.softplus(-positive) + F.softplus(caption) + F.softplus(image)).sum()
+        won = ((positive > caption).float().mean() + (positive > image).float().mean()) / 2
+        return {"loss": loss, "won": won}
+
+    def evaluate(self, model: Model, split: ItmSplit, batch_size: int) -> Evaluation:
+        """Recalls over the whole matrix of scores; in folds where the protocol has some."""
+        images, first = np.unique(split.image_ids, return_index=True)
+        images = images[np.argsort(first)]  # folds are made in the files' order
+        image_of = _positions(images, split.image_ids)
+        scored, pools = [], folds(split.protocol, len(images), len(split))
+        for pool in pools:
+            captions = np.flatnonzero(np.isin(image_of, pool))
+            scores = score_matrix(
+                model, split.tokens, split.rows[captions], self.store, images[pool], self.data.max_regions
+            )
+            scored.append(metrics(scores, _positions(pool, image_of[captions])))
+        mean = {name: float(np.mean([fold[name] for fold in scored])) for name in scored[0]}
+        size = len(pools[0]), len(split) // len(pools)
+        return Evaluation(
+            mean,
+            notes=[
+                f"protocol {split.protocol or 'whole split'}: {len(pools)} pool(s) of {size[0]} images and "
+                f"{size[1]} captions; rsum by chance {chance(*size):.1f}"
+            ],
+        )
+
+
+def _positions(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each wanted value stands in ``values``."""
+    order = np.argsort(values)
+    return order[np.searchsorted(values, wanted, sorter=order)]

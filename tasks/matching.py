@@ -1,0 +1,103 @@
+"""Scores of many image-text pairs, with every text and every image encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from common.progress import track
+from space.inputs import rows
+from space.network import Images, Model, Texts
+from tasks.base import device_of
+from tasks.packed import FeatureStore
+from tasks.words import TokenStore
+
+PAIRS = 512  # pairs in one pass through the decoder
+ENCODED = 64  # texts or images in one pass through their encoder
+GROUP = 256  # images whose states and relations are in memory at a time
+
+
+@torch.no_grad()
+def encode_texts(model: Model, tokens: TokenStore, which: np.ndarray) -> Texts:
+    """Encode these texts, in passes of texts of similar length. Row r of the result is text ``which[r]``."""
+    order = np.argsort(tokens.lengths[which], kind="stable")
+    parts = []
+    for chunk in _chunks(order, ENCODED):
+        ids, pad = (part.to(device_of(model)) for part in tokens.gather(which[chunk]))
+        parts.append(model.network.encode_texts(ids, pad))
+    back = torch.from_numpy(np.argsort(order)).to(device_of(model))
+    longest = parts[-1].pad.shape[1]
+    states = torch.cat([F.pad(part.states, (0, 0, 0, longest - part.pad.shape[1])) for part in parts])
+    pad = torch.cat([F.pad(part.pad, (0, longest - part.pad.shape[1]), value=True) for part in parts])
+    return Texts(states[back], pad[back])
+
+
+@torch.no_grad()
+def encode_images(model: Model, store: FeatureStore, ids: np.ndarray, limit: int) -> Images:
+    """Encode these images as far as no text is needed. Row r of the result is image ``ids[r]``."""
+    parts = []
+    for chunk in _chunks(ids, ENCODED):
+        regions, boxes, image_hw, pad = (part.to(device_of(model)) for part in store.gather(chunk, limit))
+        parts.append(model.network.encode_images(regions, boxes, image_hw, pad))
+    most = max(part.pad.shape[1] for part in parts)
+    grow = [most - part.pad.shape[1] for part in parts]
+    states = torch.cat([F.pad(part.states, (0, 0, 0, n)) for part, n in zip(parts, grow, strict=True)])
+    pad = torch.cat([F.pad(part.pad, (0, n), value=True) for part, n in zip(parts, grow, strict=True)])
+    relation = None
+    if parts[0].relation is not None:
+        relation = torch.cat([F.pad(p.relation, (0, 0, 0, n, 0, n)) for p, n in zip(parts, grow, strict=True)])
+    return Images(states, pad, relation)
+
+
+@torch.no_grad()
+def score_pairs(model: Model, texts: Texts, images: Images, pairs: np.ndarray, what: str | None = None) -> np.ndarray:
+    """Logits of pairs.
+
+    Args:
+        model: in eval mode; its head gives one logit.
+        texts: encoded texts.
+        images: encoded images.
+        pairs: (P,2) int rows (text, image).
+        what: what to call this in the progress display; None for none.
+
+    Returns:
+        (P,) float32.
+    """
+    # Pairs of one text go through together, so that a pass projects few texts' keys and values.
+    by_text = np.argsort(pairs[:, 0], kind="stable")
+    chunks = list(_chunks(by_text, PAIRS))
+    scores = np.empty(len(pairs), np.float32)
+    for chunk in track(chunks, what) if what else chunks:
+        text, image = torch.from_numpy(pairs[chunk]).to(texts.states.device).unbind(1)
+        used, text_index = text.unique(return_inverse=True)
+        some = _trim(Texts(rows(texts.states, used), rows(texts.pad, used)))
+        states = model.network.fuse(some, images, text_index, image)
+        scores[chunk] = model.head(states).squeeze(-1).float().cpu().numpy()
+    return scores
+
+
+def score_matrix(
+    model: Model, tokens: TokenStore, captions: np.ndarray, store: FeatureStore, images: np.ndarray, limit: int
+) -> np.ndarray:
+    """(I,C) float32 logits of every image id with every caption row; images go through in groups to bound memory."""
+    texts = encode_texts(model, tokens, captions)
+    groups = []
+    for number, ids in enumerate(chunks := list(_chunks(images, GROUP))):
+        encoded = encode_images(model, store, ids, limit)
+        pairs = np.stack(np.divmod(np.arange(len(captions) * len(ids)), len(ids)), axis=1)
+        scores = score_pairs(model, texts, encoded, pairs, f"scoring pairs, part {number + 1}/{len(chunks)}")
+        groups.append(scores.reshape(len(captions), len(ids)).T)
+    return np.concatenate(groups)
+
+
+def _trim(texts: Texts) -> Texts:
+    longest = int((~texts.pad).sum(1).max())
+    return Texts(texts.states[:, :longest], texts.pad[:, :longest])
+
+
+def _chunks(values: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

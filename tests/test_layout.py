@@ -1,0 +1,67 @@
+"""The shape of the project: which package may import which, and that configurations can be read."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from engine.config import load_config
+from engine.run import RunOptions
+from retrain.settings import RetrainSettings
+from search.settings import SearchSettings
+from space.settings import ModelSettings, SpaceSettings
+from tasks.find import find_task, task_names
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "common": set(),
+    "genotypes": {"common"},
+    "space": {"common", "genotypes"},
+    "tasks": {"common", "genotypes", "space"},
+    "engine": {"common"},
+    "search": {"common", "genotypes", "space", "tasks", "engine"},
+    "retrain": {"common", "genotypes", "space", "tasks", "engine"},
+    "tools": {"common", "genotypes", "space", "tasks", "engine", "search", "retrain"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level packages a module imports, wherever in the module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_arrows(package: str) -> None:
+    for path in (ROOT / package).glob("**/*.py"):
+        wrong = (imports(path) & MAY_IMPORT.keys()) - MAY_IMPORT[package] - {package}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(sorted(wrong))}"
+
+
+def test_genotypes_need_no_torch() -> None:
+    assert not any("torch" in imports(path) for path in (ROOT / "genotypes").glob("*.py"))
+
+
+def test_every_package_is_installed_and_every_installed_package_is_here() -> None:
+    listed = (ROOT / "pyproject.toml").read_text().partition("packages = [")[2].partition("]")[0]
+    assert {name.strip(' "') for name in listed.split(",")} == MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("stage", ["search", "retrain"])
+def test_every_yaml_and_every_profile_loads(task: str, stage: str) -> None:
+    own = {"search": {"space": SpaceSettings, "search": SearchSettings}, "retrain": {"retrain": RetrainSettings}}
+    sections = {"model": ModelSettings, **own[stage]}
+    for profile in ("", "demo", "mini", "small", "large"):
+        argv = [f"--task={task}", f"--profile={profile}"]
+        config = load_config(stage, argv, find=find_task, top=RunOptions, sections=sections)
+        if stage == "search":
+            config.space.validate()
+            config.search.validate()

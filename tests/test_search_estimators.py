@@ -1,0 +1,115 @@
+"""Architecture gradients against brute force through the softmax Jacobian and against finite differences."""
+
+from __future__ import annotations
+
+import torch
+from tiny import inputs, loss, supernet
+
+from search.arch_step import arch_step, open_gates
+from search.estimators import Full, Two
+from search.mixed import MixedOp
+
+
+def optimiser(net) -> torch.optim.Optimizer:
+    return torch.optim.Adam(net.alphas, lr=0.1, betas=(0.0, 0.999))
+
+
+def randomise(net) -> None:
+    g = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for alpha in net.alphas:
+            alpha.copy_(torch.randn(alpha.shape, generator=g))
+
+
+def gate_gradients(net, batch) -> list[torch.Tensor]:
+    return list(torch.autograd.grad(loss(net.model, batch), [block.gates for block in net.blocks]))
+
+
+def test_gate_gradient_equals_finite_differences() -> None:
+    net, batch = supernet().model.double(), inputs()
+    batch = batch._replace(regions=batch.regions.double(), boxes=batch.boxes.double(), image_hw=batch.image_hw.double())
+    from search.supernet import Supernet
+
+    net = Supernet(net)
+    randomise(net)
+    open_gates(net, Full(), torch.Generator().manual_seed(0))
+    for block in net.blocks:
+        block.gates = block.gates.detach().double().requires_grad_()
+    gradients = gate_gradients(net, batch)
+    eps = 1e-6
+    for block, gradient in zip(net.blocks, gradients, strict=True):
+        for i in range(len(block.gates)):
+            values = []
+            for sign in (1, -1):
+                block.gates.data[i] += sign * eps
+                values.append(float(loss(net.model, batch)))
+                block.gates.data[i] -= sign * eps
+            assert abs((values[0] - values[1]) / (2 * eps) - float(gradient[i])) < 1e-5
+
+
+def test_full_alpha_gradient_equals_the_softmax_jacobian() -> None:
+    net, batch = supernet(), inputs()
+    randomise(net)
+    open_gates(net, Full(), torch.Generator().manual_seed(0))
+    gradients = gate_gradients(net, batch)
+    for block, gradient in zip(net.blocks, gradients, strict=True):
+        alpha = block.alpha.detach()
+        jacobian = torch.autograd.functional.jacobian(lambda a: a.softmax(0), alpha)
+        ours = Full().alpha_gradient(alpha, block.running, gradient)
+        torch.testing.assert_close(ours, gradient @ jacobian)
+
+
+def test_full_gate_gradient_is_the_inner_product_with_each_candidates_output() -> None:
+    net, batch = supernet(1, 2), inputs()
+    open_gates(net, Full(), torch.Generator().manual_seed(0))
+    seen = {}
+    block: MixedOp = net.decoder[0]
+
+    def keep(_module, args, out) -> None:
+        out.retain_grad()
+        seen["out"], seen["args"] = out, args
+
+    handle = block.register_forward_hook(keep)
+    gradient = torch.autograd.grad(loss(net.model, batch), block.gates, retain_graph=True)[0]
+    loss(net.model, batch).backward()
+    handle.remove()
+    outputs = [candidate(*seen["args"]) for candidate in block.candidates]
+    expected = torch.stack([(seen["out"].grad * out).sum() for out in outputs])
+    torch.testing.assert_close(gradient, expected.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_architecture_step_moves_alpha_and_leaves_weights_alone() -> None:
+    net, batch = supernet(), inputs()
+    weights = [w.detach().clone() for w in net.weights]
+    before = [a.detach().clone() for a in net.alphas]
+    arch_step(net, lambda: loss(net.model, batch), Full(), optimiser(net), torch.Generator().manual_seed(0))
+    assert all(torch.equal(a, b) for a, b in zip(weights, net.weights, strict=True))
+    assert all(w.grad is None for w in net.weights)
+    assert all(not torch.equal(a, b) for a, b in zip(before, net.alphas, strict=True))
+    assert all(block.gates is None for block in net.blocks)
+
+
+def test_two_runs_two_candidates_and_keeps_their_mass() -> None:
+    net, batch = supernet(), inputs()
+    randomise(net)
+    before = [b.probabilities for b in net.blocks]
+    arch_step(net, lambda: loss(net.model, batch), Two(), optimiser(net), torch.Generator().manual_seed(0))
+    for block, p in zip(net.blocks, before, strict=True):
+        now, two = block.probabilities, list(block.running)
+        assert len(two) == 2
+        rest = [i for i in range(len(p)) if i not in two]
+        torch.testing.assert_close(now[two].sum(), p[two].sum())
+        torch.testing.assert_close(now[rest], p[rest])
+
+
+def test_a_descent_on_alpha_finds_the_better_operation() -> None:
+    """One block, two candidates, one of which gives a lower loss: its probability must rise."""
+    net, batch = supernet(1, 1), inputs()
+    losses = []
+    for name in net.decoder[0].names:
+        net.follow(["self_att_64"], [name])
+        losses.append(float(loss(net.model, batch)))
+    alpha_optimiser, generator = optimiser(net), torch.Generator().manual_seed(0)
+    for _ in range(150):
+        arch_step(net, lambda: loss(net.model, batch), Full(), alpha_optimiser, generator)
+    assert losses[int(net.decoder[0].alpha.argmax())] < sorted(losses)[2]

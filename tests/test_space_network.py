@@ -1,0 +1,57 @@
+"""The network's stages: padding changes nothing, shared texts and images change nothing."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from tiny import TOKENS, fixed, inputs, model
+
+from space.backbone import Block
+from space.inputs import Inputs
+
+ENCODER = ("self_att_64", "feed_forward")
+DECODER = ("self_att_64", "rel_self_att_64", "guided_att_64", "rel_self_att_64", "feed_forward")
+
+
+def padded(batch: Inputs) -> Inputs:
+    """The same batch with three more padded regions and two more padded words."""
+    return batch._replace(
+        regions=F.pad(batch.regions, (0, 0, 0, 3)),
+        boxes=F.pad(batch.boxes, (0, 0, 0, 3)),
+        regions_pad=F.pad(batch.regions_pad, (0, 3), value=True),
+        tokens=F.pad(batch.tokens, (0, 2)),
+        tokens_pad=F.pad(batch.tokens_pad, (0, 2), value=True),
+    )
+
+
+def test_more_padding_changes_nothing() -> None:
+    net, batch = fixed(ENCODER, DECODER), inputs()
+    torch.testing.assert_close(net(batch), net(padded(batch)), atol=1e-5, rtol=1e-5)
+
+
+def test_shared_rows_equal_repeated_rows() -> None:
+    net, batch = fixed(ENCODER, DECODER), inputs()
+    text, image = torch.tensor([0, 2, 1, 1, 0]), torch.tensor([1, 1, 0, 2, 0])
+    shared = net(batch._replace(text_index=text, image_index=image))
+    repeated = Inputs(*(part[image] for part in batch[:4]), *(part[text] for part in batch[4:6]))
+    torch.testing.assert_close(shared, net(repeated), atol=1e-5, rtol=1e-5)
+
+
+def test_the_stem_ends_before_the_first_guided_attention() -> None:
+    backbone = fixed(ENCODER, DECODER).network.backbone
+    assert backbone.stem == 2 and backbone.reads_boxes
+    sizes = {"width": 64, "dropout": 0.0, "head_scale": 1, "relation_width": 64}
+    plain = model([Block("feed_forward", **sizes)], [Block("self_att_64", **sizes)]).network
+    assert plain.backbone.stem == 1 and not plain.backbone.reads_boxes
+    assert plain.encode_images(*inputs()[:4]).relation is None
+
+
+def test_shapes_of_the_stages() -> None:
+    net, batch = fixed(ENCODER, DECODER), inputs()
+    texts = net.network.encode_texts(batch.tokens, batch.tokens_pad)
+    images = net.network.encode_images(*batch[:4])
+    states = net.network.fuse(texts, images)
+    assert texts.states.shape == (3, TOKENS, 64)
+    assert images.relation.shape == (3, 5, 5, 64)
+    assert states.regions.shape == (3, 5, 64)
+    torch.testing.assert_close(net.head(states), net(batch))

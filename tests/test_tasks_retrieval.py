@@ -1,0 +1,56 @@
+"""Retrieval metrics against a slow oracle, ties included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import UserError
+from tasks.retrieval import chance, folds, metrics, ranks
+
+
+def naive_ranks(scores: np.ndarray, image_of: np.ndarray) -> tuple[list[int], list[int]]:
+    """Count, candidate by candidate, who stands before or level with the right answer."""
+    to_text = []
+    for image, row in enumerate(scores):
+        best = max(row[c] for c in range(len(row)) if image_of[c] == image)
+        to_text.append(1 + sum(row[c] >= best for c in range(len(row)) if image_of[c] != image))
+    to_image = []
+    for caption, image in enumerate(image_of):
+        column = scores[:, caption]
+        to_image.append(1 + sum(column[i] >= column[image] for i in range(len(scores)) if i != image))
+    return to_text, to_image
+
+
+@given(st.integers(1, 7), st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_ranks_equal_the_oracle_with_ties(images: int, seed: int, levels: int) -> None:
+    rng = np.random.default_rng(seed)
+    image_of = rng.permutation(np.repeat(np.arange(images), 5))
+    scores = rng.integers(levels, size=(images, 5 * images)).astype(np.float32)
+    to_text, to_image = ranks(scores, image_of)
+    assert (to_text.tolist(), to_image.tolist()) == naive_ranks(scores, image_of)
+
+
+def test_perfect_and_constant_scores() -> None:
+    image_of = np.repeat(np.arange(20), 5)
+    perfect = (image_of[None] == np.arange(20)[:, None]).astype(np.float32)
+    assert metrics(perfect, image_of)["rsum"] == 600
+    constant = metrics(np.zeros_like(perfect), image_of)
+    assert constant["rsum"] == 0 and constant["t2i_median"] == 20
+
+
+def test_chance_equals_simulation() -> None:
+    rng = np.random.default_rng(0)
+    image_of = np.repeat(np.arange(30), 5)
+    simulated = np.mean([metrics(rng.random((30, 150)), image_of)["rsum"] for _ in range(300)])
+    assert chance(30, 150) == pytest.approx(simulated, rel=0.05)
+
+
+def test_protocols_assert_their_sizes() -> None:
+    assert [len(fold) for fold in folds("coco-1k", 5000, 25000)] == [1000] * 5
+    with pytest.raises(UserError, match="1000 images with 5 captions"):
+        folds("flickr-1k", 200, 1000)
+    with pytest.raises(UserError, match="unknown"):
+        folds("flickr-2k", 200, 1000)

@@ -1,0 +1,1 @@
+"""Leaf commands nobody imports but tests: prepare, pack, demo data, draw, import."""
