@@ -60,7 +60,7 @@ class RunLog:
 
     def say(self, line: Any) -> None:
         """Show a line (or a rich table) to people."""
-        self.console.print(line)
+        self.console.print(line, soft_wrap=isinstance(line, str))
 
     def close(self) -> None:
         """Flush everything."""

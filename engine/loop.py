@@ -98,8 +98,10 @@ class Loop:
         )
         self.epoch, self.step = self.epoch + 1, 0
         self.log.record("train", self.epoch, self.epoch, means)
-        self.log.record("val", self.epoch, self.epoch, scored)
-        self.log.say(f"epoch {self.epoch}/{self.training.epochs}  {numbers(means)}  |  {numbers(scored)}")
+        self.log.say(f"epoch {self.epoch}/{self.training.epochs}  {numbers(means)}")
+        if scored:
+            self.log.record("val", self.epoch, self.epoch, scored)
+            self.log.say(f"    val  {numbers(scored)}")
         self.save()
 
     def save(self) -> None:

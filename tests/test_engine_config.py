@@ -1,0 +1,110 @@
+"""Configuration: who wins over whom, and what is said about keys and values that cannot be understood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.errors import UserError
+from engine.config import Config, load_config, peek
+from engine.run import RunOptions
+from search.settings import SearchSettings
+from space.settings import ModelSettings, SpaceSettings
+from tasks.find import find_task
+
+
+def load(*argv: str, task: str | None = "itm") -> Config:
+    sections = {"model": ModelSettings, "space": SpaceSettings, "search": SearchSettings}
+    return load_config("search", argv, find=find_task, top=RunOptions, sections=sections, task=task)
+
+
+def test_the_command_line_wins_over_the_profile_and_the_profile_over_the_yaml(tmp_path: Path) -> None:
+    paper = load("--data.root", str(tmp_path))
+    assert (paper.search.lr, paper.search.width, paper.search.epochs) == (1e-4, 256, 200)
+    demo = load("--profile=demo")
+    assert demo.search.width == 128 and demo.search.alpha_lr == 0.1
+    both = load("--profile=demo", "--search.width=64", "--search.lr", "3e-4")
+    assert (both.search.width, both.search.lr, both.search.epochs) == (64, 3e-4, demo.search.epochs)
+
+
+def test_the_demo_data_bring_their_profile(tmp_path: Path) -> None:
+    assert load().search.width == 128
+    (tmp_path / "demo.json").write_text("{}")
+    assert load(f"--data.root={tmp_path}").search.width == 128
+    assert load(f"--data.root={tmp_path}", "--profile=small").search.width == 256
+
+
+def test_profiles_add_up_and_a_users_yaml_comes_after(tmp_path: Path) -> None:
+    assert load("--profile=demo,large").model.head_scale == 2
+    own = tmp_path / "own.yaml"
+    own.write_text("search: {lr: 5e-5, decay_epochs: [3, 4]}\nspace:\n  decoder: {blocks: 4}\nretrain: {width: 9}\n")
+    config = load(f"--config={own}", "--profile=demo", "--search.decay=0.5")
+    assert (config.search.lr, config.search.decay_epochs, config.search.decay) == (5e-5, [3, 4], 0.5)
+    assert config.space.decoder.blocks == 4 and len(config.space.decoder.candidates) == 4
+
+
+def test_lists_and_nothing_can_be_said() -> None:
+    config = load("--space.decoder.candidates=[self_att_64,none]", "--search.patience=null", "--resume=true")
+    assert config.space.decoder.candidates == ["self_att_64", "none"]
+    assert config.search.patience is None and config.top.resume is True
+
+
+def test_everything_resolved_is_plain(tmp_path: Path) -> None:
+    resolved = load().as_dict()
+    assert resolved["task"] == "itm" and resolved["search"]["epochs"] == load().search.epochs
+    assert yaml.safe_load(yaml.safe_dump(resolved)) == resolved
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--search.epoch=3"], "command line: there is no key 'search.epoch'; did you mean 'search.epochs'"),
+        (["--search.epochs=many"], "command line: search.epochs=many should be a whole number above 0"),
+        (["--search.epochs=0"], "search.epochs=0 should be a whole number above 0"),
+        (["--search.weight_share=1"], "search.weight_share=1 should be a number between 0 and 1"),
+        (["--resume=perhaps"], "resume=perhaps should be true or false"),
+        (["--search.decay_epochs=3"], "search.decay_epochs=3 should be a list of whole numbers"),
+        (["--search.epochs"], "--search.epochs has no value"),
+        (["search.epochs=3"], "'search.epochs=3' is not understood"),
+        (["--profile=dmeo"], "has no profile 'dmeo'.*did you mean 'demo'"),
+        (["--config=nowhere.yaml"], "nowhere.yaml does not exist"),
+        (["--task=imt"], "TASK='imt' is unknown; choose one of .*itm"),
+        (["--task=no.such.module"], "no module"),
+    ],
+)
+def test_what_cannot_be_understood_is_named(argv: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load(*argv)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("searhc: {lr: 1}", "there is no section 'searhc'; did you mean 'search'"),
+        ("search: {learning: 1}", "own.yaml: there is no key 'search.learning'"),
+        ("search: {lr: fast}", "own.yaml: search.lr=fast should be a number above 0"),
+        ("search: {lr", "own.yaml is not valid YAML"),
+        ("- 3", "own.yaml must hold sections"),
+    ],
+)
+def test_a_faulty_yaml_is_named(tmp_path: Path, text: str, said: str) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(text)
+    with pytest.raises(UserError, match=said):
+        load(f"--config={own}")
+
+
+def test_a_run_needs_a_task() -> None:
+    with pytest.raises(UserError, match="no task is named"):
+        load(task=None)
+
+
+def test_help_explains_keys_with_the_tasks_values(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        load("--help", task=None)
+    said = " ".join(capsys.readouterr().out.split())
+    assert stopped.value.code == 0
+    assert "first epoch (0-based) with architecture steps" in said
+    assert peek(["--a=1", "--a", "2"], "a") == "2"

@@ -1,0 +1,139 @@
+"""The engine's parts: rates, batches, checkpoints, names of runs, random streams."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.errors import UserError
+from common.files import atomic_write
+from engine import checkpoint
+from engine.batches import Endless, EpochBatches, first_images
+from engine.log import RunLog
+from engine.optim import Training, rate
+from engine.run import RunFiles, RunOptions
+from engine.runtime import Runtime, start
+
+
+class Numbers:
+    """A split whose batch is the indices and one random number."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[list[int], float]:
+        return indices.tolist(), rng.random()
+
+
+RUNTIME = Runtime(torch.device("cpu"), seed=3)
+
+
+def test_published_rates() -> None:
+    training = Training(lr=1.2e-4, decay_epochs=[10, 12])
+    rates = [rate(training, epoch * 5, 5) / 1.2e-4 for epoch in range(13)]
+    np.testing.assert_allclose(rates, [0.25, 0.5, 0.75, *[1] * 7, 0.2, 0.2, 0.04])
+
+
+def test_warm_up_in_steps_and_cosine() -> None:
+    training = Training(lr=1.0, epochs=10, warmup_steps=4, cosine=True)
+    rates = [rate(training, step, 10) for step in range(100)]
+    assert rates[0] == pytest.approx(0.25) and max(rates) == rates[3]
+    assert all(a > b for a, b in zip(rates[3:], rates[4:], strict=False))
+    assert rates[-1] == pytest.approx(0.01, abs=0.002)
+
+
+def test_an_epoch_visits_every_sample_once_and_any_step_can_be_redone() -> None:
+    batches = EpochBatches(Numbers(10), 4, RUNTIME, "train", 0)
+    made = [batches[step] for step in range(len(batches))]
+    assert sorted(i for indices, _ in made for i in indices) == list(range(10))
+    assert EpochBatches(Numbers(10), 4, RUNTIME, "train", 0)[2] == made[2]
+    assert EpochBatches(Numbers(10), 4, RUNTIME, "train", 1)[2] != made[2]
+    endless = Endless(Numbers(10), 4, RUNTIME, "train")
+    assert [endless[step] for step in (0, 1, 2)] == made and endless[3] != made[0]
+
+
+def test_first_images_keeps_all_samples_of_an_image() -> None:
+    images = np.array([7, 7, 3, 9, 3, 7])
+    assert first_images(images, 2).tolist() == [0, 1, 2, 4, 5]
+    assert first_images(images, None).tolist() == list(range(6))
+
+
+def test_random_streams_depend_on_seed_and_name_alone() -> None:
+    assert RUNTIME.rng("a", 1).random() == RUNTIME.rng("a", 1).random()
+    draws = {RUNTIME.rng("a", 1).random(), RUNTIME.rng("a", 2).random(), RUNTIME.rng("b", 1).random()}
+    assert len(draws | {Runtime(torch.device("cpu"), 4).rng("a", 1).random()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("gpu", "precision", "said"),
+    [("0,1", "auto", "several GPUs"), ("99", "auto", "GPU=99 is not there"), ("cpu", "fp8", "precision='fp8'")],
+)
+def test_devices_that_are_not_there(gpu: str, precision: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        start(gpu, 0, precision)
+
+
+def test_a_checkpoint_is_whole_or_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"a": torch.ones(2), "b": [1, "x", None]})
+    with pytest.raises(ZeroDivisionError), atomic_write(path, "wb") as file:
+        file.write(b"half")
+        _ = 1 / 0
+    assert torch.equal(checkpoint.load(path)["a"], torch.ones(2))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class Evil:
+    """Runs a command when unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return print, ("owned",)
+
+
+def test_checkpoints_that_are_not_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"a": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match="holds more than tensors"):
+        checkpoint.load(tmp_path / "evil.pt")
+    assert "owned" not in capsys.readouterr().out
+    checkpoint.save(tmp_path / "good.pt", {"a": torch.ones(1000)})
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "good.pt").read_bytes()[:900])
+    with pytest.raises(UserError, match=r"cut.pt is damaged"):
+        checkpoint.load(tmp_path / "cut.pt")
+    with pytest.raises(UserError, match=r"does not exist; its folder holds cut.pt, evil.pt, good.pt"):
+        checkpoint.load(tmp_path / "none.pt")
+
+
+def test_names_of_runs(tmp_path: Path) -> None:
+    options = RunOptions(version="a", logs=str(tmp_path / "logs"))
+    RunFiles(options, "itm-search")
+    with pytest.raises(UserError, match="a run named 'a' exists .* RESUME=1"):
+        RunFiles(options, "itm-search")
+    RunFiles(RunOptions(version="a", resume=True, logs=options.logs), "itm-search")
+    with pytest.raises(UserError, match="no run 'b' to resume"):
+        RunFiles(RunOptions(version="b", resume=True, logs=options.logs), "itm-search")
+    with pytest.raises(UserError, match="RESUME=1 needs VERSION"):
+        RunFiles(RunOptions(resume=True, logs=options.logs), "itm-search")
+    with pytest.raises(UserError, match="is no name for a run"):
+        RunFiles(RunOptions(version="../a", logs=options.logs), "itm-search")
+    assert RunFiles(RunOptions(logs=options.logs), "itm-search").version.startswith("itm-search-2")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to .*choose another logs folder"):
+        RunFiles(RunOptions(logs=str(tmp_path / "file")), "itm-search")
+
+
+def test_a_resumed_log_forgets_what_is_redone(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    for epoch in (1, 2, 3):
+        log.record("train", epoch, epoch, {"loss": 1.0 / epoch})
+    log.close()
+    with log.metrics.open("a") as file:
+        file.write('{"what": "tra')
+    RunLog(tmp_path, (2, 2)).close()
+    assert [json.loads(line)["epoch"] for line in log.metrics.read_text().splitlines()] == [1, 2]
