@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import subprocess
 from dataclasses import dataclass
@@ -40,12 +41,11 @@ class RunFiles:
     """Where a run writes.
 
     Raises:
-        UserError: the name is no file name, the run exists and is not to be resumed, there is nothing to resume,
-            or the folder cannot be written.
+        UserError: the name is no file name, the run exists and is not to be resumed, or there is nothing to resume.
     """
 
     def __init__(self, options: RunOptions, stem: str) -> None:
-        self.version = options.version or f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+        self.version = options.version or _dated(stem, Path(options.logs))
         if not all(c.isalnum() or c in "-_.+" for c in self.version) or self.version.startswith("."):
             raise UserError(
                 f"VERSION={self.version!r} is no name for a run; use letters, digits, '-', '_', '+' and '.'"
@@ -57,10 +57,9 @@ class RunFiles:
         self.architectures = root / "ckpts" / "arch" / f"{self.version}.json"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"
-        self.claim(options)
+        self._check(options)
 
-    def claim(self, options: RunOptions) -> None:
-        """Make the folders of a new run, or check that there is a run to resume."""
+    def _check(self, options: RunOptions) -> None:
         if options.resume:
             if options.version is None:
                 raise UserError("RESUME=1 needs VERSION=<name of the run to go on with>")
@@ -71,6 +70,13 @@ class RunFiles:
                 f"a run named {self.version!r} exists under {options.logs}; add RESUME=1 to go on with it "
                 "or choose another VERSION"
             )
+
+    def claim(self) -> None:
+        """Make the folders; until then a run that fails leaves nothing behind.
+
+        Raises:
+            UserError: they cannot be written.
+        """
         try:
             for folder in (self.checkpoints, self.log):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -80,6 +86,13 @@ class RunFiles:
             raise UserError(
                 f"cannot write to {error.filename}: {error.strerror}; choose another logs folder"
             ) from error
+
+
+def _dated(stem: str, logs: Path) -> str:
+    """A name with today's date that no run has yet."""
+    name = f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    taken = {path.name for path in (logs / "log").glob(f"{name}*")}
+    return next(n for n in itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2))) if n not in taken)
 
 
 def commit() -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from torch import nn
 
@@ -42,7 +42,8 @@ def save(
     genotype: Genotype,
     settings: ModelSettings,
     width: int,
-    scored: Mapping[str, Any],
+    epoch: int,
+    metrics: Mapping[str, float],
 ) -> None:
     """Write a trained network so that it can be evaluated anywhere the data is."""
     state = {
@@ -53,12 +54,21 @@ def save(
         "width": width,
         "words": task.words,
         "region_width": task.region_width,
-        "scored": dict(scored),
+        "epoch": epoch,
+        "metrics": dict(metrics),
     }
     checkpoint.save(path, state)
 
 
-def restore(path: Path, task: Task, genotype: Genotype | None) -> tuple[Model, Genotype, dict[str, Any]]:
+class Trained(NamedTuple):
+    """A network read from a file."""
+
+    model: Model
+    genotype: Genotype
+    epoch: int  # it was trained for when it was kept
+
+
+def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
     """Read a trained network for a task.
 
     Args:
@@ -66,14 +76,11 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> tuple[Model, G
         task: the task to evaluate on.
         genotype: what the user believes the network is, or None to take the file's word.
 
-    Returns:
-        The model, its genotype, and what it scored when it was kept.
-
     Raises:
         UserError: the file is another thing, of another genotype, or does not fit the data.
     """
     state = checkpoint.load(path)
-    if not {"model", "genotype", "settings", "width", "words", "region_width"} <= state.keys():
+    if not {"model", "genotype", "settings", "width", "words", "region_width", "epoch"} <= state.keys():
         raise UserError(f"{path} is no trained network; give the best.pt of a retraining")
     kept = Genotype.from_dict(state["genotype"])
     if genotype is not None and genotype != kept:
@@ -95,4 +102,4 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> tuple[Model, G
         raise UserError(
             f"checkpoint {path} does not fit this task's network: {str(error).splitlines()[1].strip()}"
         ) from error
-    return model, kept, state["scored"]
+    return Trained(model, kept, state["epoch"])

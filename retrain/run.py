@@ -17,7 +17,7 @@ from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, commit, today
 from engine.runtime import Runtime, start
 from genotypes.genotype import Genotype, load
-from retrain.model import build, restore, save
+from retrain.model import Trained, build, restore, save
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
 from space.settings import ModelSettings
@@ -70,16 +70,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     """Train from scratch (or go on), then test the best epoch."""
+    files = RunFiles(config.top, f"{config.task.name}-retrain")
     task: Task = config.task(config.data)
     settings: RetrainSettings = config.retrain
     model = build(task, genotype, config.model, settings.width).to(runtime.device)
-    files = RunFiles(config.top, f"{task.name}-retrain")
 
     def keep(epoch: int, metrics: Mapping[str, float]) -> None:
-        save(files.best, model, task, genotype, config.model, settings.width, {"epoch": epoch + 1, **metrics})
+        save(files.best, model, task, genotype, config.model, settings.width, epoch + 1, metrics)
 
     stage = RetrainStage(task, model, settings, runtime, keep)
     state = checkpoint.load(files.last) if files.last.exists() else None
+    files.claim()
     log = RunLog(files.log, (state["epoch"], state["epoch"]) if state else None)
     log.config(config.as_dict())
     if genotype.task and genotype.task != task.name:
@@ -94,7 +95,7 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     if state:
         loop.resume(state)
     loop.run()
-    report(config, task, files.best, genotype, runtime, task.test_splits, log, files)
+    report(config, task, files.best, restore(files.best, task, genotype), runtime, task.test_splits, log, files)
 
 
 def evaluate(config: Config, genotype: Genotype | None, runtime: Runtime) -> None:
@@ -102,37 +103,38 @@ def evaluate(config: Config, genotype: Genotype | None, runtime: Runtime) -> Non
     options: RetrainOptions = config.top
     if options.ckpt is None and options.version is None:
         raise UserError(f"RUN={options.run} needs CKPT=<a trained network> or VERSION=<the run that trained it>")
+    # Scoring a run's own network adds to that run; scoring another file is a run of its own.
     options.resume = options.version is not None and options.ckpt is None
     files = RunFiles(options, f"{config.task.name}-{options.run}")
     task: Task = config.task(config.data)
-    log = RunLog(files.log)
+    ckpt = Path(options.ckpt or files.best)
+    trained = restore(ckpt, task, genotype)
+    files.claim()
     splits = ["val"] if options.run == "val" else task.test_splits
-    report(config, task, Path(options.ckpt or files.best), genotype, runtime, splits, log, files)
+    report(config, task, ckpt, trained, runtime, splits, RunLog(files.log), files)
 
 
 def report(
     config: Config,
     task: Task,
     ckpt: Path,
-    genotype: Genotype | None,
+    trained: Trained,
     runtime: Runtime,
     splits: Sequence[str],
     log: RunLog,
     files: RunFiles,
 ) -> None:
     """Score a trained network on splits; write numbers and predictions; say where they are."""
-    model, kept, scored = restore(ckpt, task, genotype)
-    model.to(runtime.device)
+    model, epoch = trained.model.to(runtime.device), trained.epoch
     written, results = [], {}
     for name in splits:
-        split = task.split(name)
         with judging(model), runtime.autocast():
-            found = task.evaluate(model, split, config.retrain.batch_size)
+            found = task.evaluate(model, task.split(name), config.retrain.batch_size)
         results[name] = found.metrics
-        log.record(name, int(scored.get("epoch", 0)), int(scored.get("epoch", 0)), found.metrics)
-        log.say(metrics_table(f"{task.title}, {name}", found.metrics))
-        for note in found.notes:
-            log.say(note)
+        log.record(name, epoch, epoch, found.metrics)
+        log.say(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
+        if found.metrics:
+            log.say(metrics_table(found.metrics))
         if found.predictions is not None:
             written += task.save_predictions(found.predictions, files.results, files.version, name)
     summary = files.results / f"metrics_{files.version}.json"
@@ -141,8 +143,8 @@ def report(
         {
             "task": task.name,
             "checkpoint": str(ckpt),
-            "epoch": scored.get("epoch"),
-            "genotype": {"encoder": kept.encoder, "decoder": kept.decoder},
+            "epoch": epoch,
+            "genotype": {"encoder": trained.genotype.encoder, "decoder": trained.genotype.decoder},
             "data": task.fingerprint,
             "seed": config.top.seed,
             "commit": commit(),
@@ -153,13 +155,20 @@ def report(
     for what, where in [("network", ckpt), ("numbers", summary), *(("predictions", path) for path in written)]:
         log.say(f"{what:>12}  {where}")
     log.say(f"{'log':>12}  {files.log}")
-    log.say(f"next: tensorboard --logdir {files.log}" if config.top.run == "train" else "done")
+    log.say(f"next: {next_command(config, ckpt)}")
     log.close()
 
 
-def metrics_table(title: str, metrics: Mapping[str, float]) -> Table:
+def next_command(config: Config, ckpt: Path) -> str:
+    """What a user may want to type after these numbers."""
+    if config.top.run == "train":
+        return f"make retrain RUN=test TASK={config.task.name} CKPT={ckpt} DATA={config.data.root}"
+    return f"make retrain GENO={config.top.geno or '<another genotype>'} to train one, or make help"
+
+
+def metrics_table(metrics: Mapping[str, float]) -> Table:
     """A small table of numbers."""
-    shown = Table("metric", "value", title=title, title_justify="left")
+    shown = Table("metric", "value")
     for name, value in metrics.items():
         shown.add_row(name, f"{value:.2f}")
     return shown

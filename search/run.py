@@ -54,11 +54,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.space.validate()
     config.search.validate()
     runtime = start(config.top.gpu, config.top.seed, config.top.precision)
+    files = RunFiles(config.top, f"{config.task.name}-search")
     task = config.task(config.data)
     supernet = build(task, config, runtime)
-    files = RunFiles(config.top, f"{task.name}-search")
     stage = SearchStage(task, supernet, config.search, runtime, lambda history: record(history, files))
     state = checkpoint.load(files.last) if files.last.exists() else None
+    files.claim()
     log = RunLog(files.log, (state["epoch"], state["epoch"]) if state else None)
     log.config(config.as_dict())
     log.say(describe(task, supernet, stage, runtime))

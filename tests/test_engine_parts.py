@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def test_warm_up_in_steps_and_cosine() -> None:
     training = Training(lr=1.0, epochs=10, warmup_steps=4, cosine=True)
     rates = [rate(training, step, 10) for step in range(100)]
     assert rates[0] == pytest.approx(0.25) and max(rates) == rates[3]
-    assert all(a > b for a, b in zip(rates[3:], rates[4:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[3:]))
     assert rates[-1] == pytest.approx(0.01, abs=0.002)
 
 
@@ -112,7 +113,7 @@ def test_checkpoints_that_are_not_loaded(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_names_of_runs(tmp_path: Path) -> None:
     options = RunOptions(version="a", logs=str(tmp_path / "logs"))
-    RunFiles(options, "itm-search")
+    RunFiles(options, "itm-search").claim()
     with pytest.raises(UserError, match="a run named 'a' exists .* RESUME=1"):
         RunFiles(options, "itm-search")
     RunFiles(RunOptions(version="a", resume=True, logs=options.logs), "itm-search")
@@ -125,7 +126,7 @@ def test_names_of_runs(tmp_path: Path) -> None:
     assert RunFiles(RunOptions(logs=options.logs), "itm-search").version.startswith("itm-search-2")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to .*choose another logs folder"):
-        RunFiles(RunOptions(logs=str(tmp_path / "file")), "itm-search")
+        RunFiles(RunOptions(logs=str(tmp_path / "file")), "itm-search").claim()
 
 
 def test_a_resumed_log_forgets_what_is_redone(tmp_path: Path) -> None:

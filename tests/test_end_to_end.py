@@ -1,0 +1,100 @@
+"""Every task from its data to a searched, drawn, retrained and tested network; and runs that are killed and go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from engine.loop import Loop
+from genotypes.genotype import load
+from retrain.run import main as retrain
+from search.run import main as search
+from tasks.find import task_names
+from tools.demo_data import make_demo
+from tools.draw import main as draw
+
+SMALL = ["--profile=demo", "--gpu=cpu", "--model.pool_hidden=16", "--model.word_width=16"]
+SPACE = ["--space.encoder.blocks=1", "--space.decoder.blocks=2"]
+SEARCH = [*SMALL, *SPACE, "--search.width=64", "--search.epochs=2", "--search.alpha_start=1", "--search.alpha_every=1"]
+RETRAIN = [*SMALL, "--retrain.width=64", "--retrain.epochs=2"]
+FEW = ["--{}.batch_size=32", "--{}.val_images=5", "--{}.val_every=1"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def settings(stage: str, task: str, demo: Path, version: str) -> list[str]:
+    common = [f"--task={task}", f"--data.root={demo}", f"--version={version}"]
+    return [*common, *(SEARCH if stage == "search" else RETRAIN), *(part.format(stage) for part in FEW)]
+
+
+def metrics(version: str) -> list[dict]:
+    return [json.loads(line) for line in (Path("logs/log") / version / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    search(settings("search", task, demo, "found"))
+    said = capsys.readouterr().out
+    path = Path(f"genotypes/searched/{task}/found.json")
+    assert f"next: make retrain GENO={path}" in said
+    genotype = load(str(path))
+    assert (genotype.task, len(genotype.encoder), len(genotype.decoder)) == (task, 1, 2)
+    assert genotype.cost["parameters"] > 0 and genotype.provenance["data"] and genotype.probabilities
+    assert load("logs/ckpts/arch/found.json@1") == genotype == load("logs/ckpts/arch/found.alphas.json")
+    draw([f"--geno={path}"])
+    assert path.with_suffix(".svg").exists() and path.with_suffix(".png").exists()
+
+    retrain([f"--geno={path}", *settings("retrain", task, demo, "trained")[1:]])
+    best = Path("logs/ckpts/trained/best.pt")
+    numbers = json.loads(Path("logs/ckpts/result_test/metrics_trained.json").read_text())
+    assert best.exists() and numbers["task"] == task
+    capsys.readouterr()
+    retrain([f"--geno={path}", "--run=test", f"--ckpt={best}", *settings("retrain", task, demo, "again")[1:]])
+    again = json.loads(Path("logs/ckpts/result_test/metrics_again.json").read_text())
+    assert again["metrics"] == numbers["metrics"]
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing catches it, nothing is written after it."""
+
+
+@pytest.mark.parametrize("stage", ["search", "retrain"])
+@pytest.mark.parametrize("steps", [3, 9])
+def test_a_killed_run_goes_on_to_the_same_numbers(
+    stage: str, steps: int, demo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("small.json").write_text('{"encoder": ["self_att_64"], "decoder": ["rel_self_att_64", "guided_att_64"]}')
+    run, extra = (search, []) if stage == "search" else (retrain, ["--geno=small.json"])
+    mining = ["--data.hard_from=1", "--data.hard_pool=3"]
+    run([*settings(stage, "itm", demo, "whole"), *extra, *mining])
+
+    saves, save = [], Loop.save
+
+    def save_then_die(self: Loop) -> None:
+        save(self)
+        saves.append(self.step)
+        if len(saves) == steps:
+            raise Killed
+
+    monkeypatch.setattr(Loop, "save", save_then_die)
+    often = [*settings(stage, "itm", demo, "killed"), *extra, *mining, f"--{stage}.save_minutes=1e-9"]
+    with pytest.raises(Killed):
+        run(often)
+    monkeypatch.setattr(Loop, "save", save)
+    run([*often, "--resume=true"])
+    whole, killed = metrics("whole"), metrics("killed")
+    assert len(whole) >= 4
+    assert whole == killed
+    with pytest.raises(UserError, match="a run named 'killed' exists"):
+        run(often)
