@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from parity import REFERENCE, load_reference, needs_reference
+from parity import REFERENCE, matching_loss, needs_reference, pairs, reference, unfold
 
 from engine import optim
 from space.backbone import Backbone, Block
@@ -21,15 +21,6 @@ from tools.older_names import network_state
 
 pytestmark = needs_reference
 TASKS = ("itm", "vqa", "vgd")
-
-
-def reference(name: str) -> SimpleNamespace:
-    """Facts, tensors and a batch of one part of the reference."""
-    facts, tensors = load_reference(name)
-    as_torch = {key: torch.from_numpy(value) for key, value in tensors.items()}
-    regions, tokens = as_torch["inputs/frcn_feat"], as_torch["inputs/tok_ix"].long()
-    inputs = Inputs(regions, as_torch["boxes"], as_torch["image_hw"], (regions == 0).all(-1), tokens, tokens == 0)
-    return SimpleNamespace(facts=facts, tensors=as_torch, inputs=inputs)
 
 
 def network(name: str, facts: dict[str, Any]) -> Model:
@@ -71,10 +62,7 @@ def loss(name: str, model: Model, given: SimpleNamespace) -> torch.Tensor:
     if name == "vqa":
         return F.binary_cross_entropy_with_logits(model(inputs), targets["targets/ans"], reduction="sum")
     if name == "itm":
-        own, rolled = torch.arange(4), (torch.arange(4) - 1) % 4
-        text, image = torch.cat((own, rolled, own)), torch.cat((own, own, rolled))
-        logits = model(inputs._replace(text_index=text, image_index=image)).view(3, 4)
-        return (2 * F.softplus(-logits[0]) + F.softplus(logits[1]) + F.softplus(logits[2])).sum()
+        return matching_loss(model, inputs)
     scores, offsets = model(inputs)
     pad = inputs.regions_pad
     # The reference's softmax sees padded regions with the score the head gives them; only so its loss is reproduced.
@@ -145,19 +133,3 @@ def test_loss_gradients_and_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -
         room = 2 * lr * max(1.0, 0.02 * moved.numel())
         assert float(moved.sum()) == pytest.approx(after[older][0], abs=room, rel=1e-5), older
         assert float(moved.norm()) == pytest.approx(after[older][1], abs=2 * lr, rel=1e-4), older
-
-
-def pairs(model: Model, older: dict[str, Any]) -> list[tuple[str, torch.Tensor]]:
-    """Parameters of ours by the reference's names."""
-    ours = dict(model.named_parameters())
-    found = [(name, ours[next(iter(network_state({name: torch.zeros(2)})[0]))]) for name in older]
-    assert len(found) == len(ours)
-    return found
-
-
-def unfold(older: str, value: torch.Tensor, inverse: bool = False) -> torch.Tensor:
-    """What the reference's LayerNorm would have where ours has its weight (or the gradient of it)."""
-    if not older.endswith(".a_2"):
-        return value
-    n = value.numel()
-    return value * ((n - 1) / n) ** (-0.5 if inverse else 0.5)

@@ -14,8 +14,18 @@ _PLACES = (
     (r"imgfeat_linear\.", "network.region_projection."),
     (r"bboxfeat_linear\.", "network.box_projection."),
     (r"linear_y_rel\.", "network.relation.linear."),
-    (r"backnone\.cells_enc\.0\.dag\.(\d+)\.0\.", r"network.backbone.encoder.\1.op."),
-    (r"backnone\.cells_dec\.0\.dag\.(\d+)\.0\.", r"network.backbone.decoder.\1.op."),
+    (r"backnone\.cells_enc\.0\.dag\.(\d+)\.0\.alpha_prob", r"network.backbone.encoder.\1.alpha"),
+    (r"backnone\.cells_dec\.0\.dag\.(\d+)\.0\.alpha_prob", r"network.backbone.decoder.\1.alpha"),
+    (
+        r"backnone\.cells_enc\.0\.dag\.(\d+)\.0\.candidate_ops\.(\d+)\.",
+        r"network.backbone.encoder.\1.candidates.\2.op.",
+    ),
+    (
+        r"backnone\.cells_dec\.0\.dag\.(\d+)\.0\.candidate_ops\.(\d+)\.",
+        r"network.backbone.decoder.\1.candidates.\2.op.",
+    ),
+    (r"backnone\.cells_enc\.0\.dag\.(\d+)\.0\.(?!alpha)", r"network.backbone.encoder.\1.op."),
+    (r"backnone\.cells_dec\.0\.dag\.(\d+)\.0\.(?!alpha)", r"network.backbone.decoder.\1.op."),
     (r"attflat_x\.", "head.text."),
     (r"attflat_y\.", "head.regions."),
     (r"attfc_y\.", "head.regions."),
@@ -71,7 +81,7 @@ def network_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[
         name = _rename(full.removeprefix("module."), _PLACES)
         if name is None:
             unknown.append(full)
-        elif name.startswith("network.backbone."):
+        elif ".op." in name:
             block, _, rest = name.partition(".op.")
             blocks.setdefault(f"{block}.op.", {})[rest] = value
         else:
