@@ -85,6 +85,8 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     log.config(config.as_dict())
     if genotype.task and genotype.task != task.name:
         log.say(f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}")
+    for remark in task.remarks:
+        log.say(remark)
     weights = sum(p.numel() for p in model.parameters())
     log.say(
         f"{task.title}: training {len(genotype.encoder)} + {len(genotype.decoder)} blocks, {weights:,} weights, on "

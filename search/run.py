@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     files.claim()
     log = RunLog(files.log, (state["epoch"], state["epoch"]) if state else None)
     log.config(config.as_dict())
-    log.say(describe(task, supernet, stage, runtime))
+    log.say("\n".join([*task.remarks, describe(task, supernet, stage, runtime)]))
     loop = Loop(stage, config.search, runtime, files, log, config.top.workers)
     if state:
         loop.resume(state)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from space.inputs import Inputs
+from tasks.packed import FeatureStore
+from tasks.words import LEARNED_VECTORS, Vocabulary, word_vectors
 
 
 class Batch(NamedTuple):
@@ -68,35 +70,45 @@ class Split(ABC):
 
 
 class Task(ABC):
-    """One task over one data root. ``Data`` is its typed section of the configuration."""
+    """One task over one data root. ``Data`` is its typed section of the configuration, with ``word_vectors`` in it.
+
+    A task's ``__init__`` sets ``store`` and ``vocabulary``.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]  # for people: "Image-text matching"
     Data: ClassVar[type]
     objective: ClassVar[str]  # the metric, higher is better, by which epochs are compared
+    store: FeatureStore
+    vocabulary: Vocabulary
 
     def __init__(self, data: Any) -> None:
         self.data = data
 
     @property
-    @abstractmethod
     def words(self) -> list[str]:
         """The vocabulary by token id; 0 PAD, 1 UNK, 2 CLS."""
+        return self.vocabulary.words
 
     @property
-    @abstractmethod
     def word_vectors(self) -> np.ndarray | None:
         """(len(words), d) float32 vectors to start the embedding from, or None to learn them."""
+        return word_vectors(self.words, self.data.word_vectors)
 
     @property
-    @abstractmethod
+    def remarks(self) -> list[str]:
+        """What people should know about this data before a run: lines for the log."""
+        return [] if self.data.word_vectors else [f"note: {LEARNED_VECTORS}"]
+
+    @property
     def region_width(self) -> int:
         """D, the width of a region feature."""
+        return self.store.width
 
     @property
-    @abstractmethod
     def fingerprint(self) -> str:
-        """A short hash of the data read, for provenance."""
+        """A short hash of the features read, for provenance."""
+        return self.store.fingerprint
 
     @abstractmethod
     def split(self, name: str) -> Split:

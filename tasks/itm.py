@@ -29,7 +29,7 @@ from tasks.matching import encode_images, encode_texts, score_matrix, score_pair
 from tasks.negatives import Negatives
 from tasks.packed import FeatureStore
 from tasks.retrieval import chance, folds, metrics
-from tasks.words import TokenStore, Vocabulary, tokenise, word_vectors
+from tasks.words import TokenStore, Vocabulary, tokenise
 
 CAPTIONS = 5  # per image, in both data sets
 MARGIN = 0.2
@@ -267,26 +267,6 @@ class ImageTextMatching(Task):
         names = ["train"] if self.data.word_vectors is None else list(self.layout.splits)
         texts = [read_captions(self.root, self.layout, self.layout.splits[n], self.id_map).tokens for n in names]
         return Vocabulary.of(tokens for captions in texts for tokens in captions)
-
-    @property
-    def words(self) -> list[str]:
-        """The vocabulary by token id."""
-        return self.vocabulary.words
-
-    @property
-    def word_vectors(self) -> np.ndarray | None:
-        """spaCy's vectors for the vocabulary, or None to learn them."""
-        return word_vectors(self.words, self.data.word_vectors)
-
-    @property
-    def region_width(self) -> int:
-        """Width of a region feature."""
-        return self.store.width
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the features read."""
-        return self.store.fingerprint
 
     @property
     def test_splits(self) -> list[str]:
