@@ -43,8 +43,7 @@ def arch_step(
             for block, old in zip(supernet.blocks, before, strict=True):
                 block.alpha.copy_(estimator.settle(block.alpha, old, block.running))
     finally:
-        for block in supernet.blocks:
-            block.gates = None
+        supernet.close()
     return loss.detach()
 
 
@@ -56,4 +55,5 @@ def open_gates(supernet: Supernet, estimator: Estimator, generator: torch.Genera
         active = int(torch.multinomial(p[running], 1, generator=generator))
         gates = torch.zeros(len(running), device=block.alpha.device)
         gates[active] = 1.0
-        block.running, block.active, block.gates = running, running[active], gates.requires_grad_()
+        block.active = running[active]
+        block.open(running, gates.requires_grad_(), learning=[block.active])

@@ -14,9 +14,9 @@ from space.context import Context
 class MixedOp(nn.Module):
     """A choice among candidate operations with architecture parameters alpha.
 
-    In a weight step only the candidate ``active`` runs. In an architecture step ``gates`` is set: the candidates
-    in ``running`` run, all but the active one without a graph, and the output is sum_i g_i o_i, whose gradient
-    towards gate i is <dL/do, o_i> (ProxylessNAS, arXiv 1812.00332, section 3.2).
+    In a weight step only the candidate ``active`` runs. Where ``gates`` is set, the candidates in ``running`` run and
+    the output is sum_i g_i o_i, whose gradient towards gate i is <dL/do, o_i> (ProxylessNAS, arXiv 1812.00332, section
+    3.2); those in ``learning`` run with a graph, the others only for their gate.
     """
 
     def __init__(self, candidates: Sequence[str], **sizes: float) -> None:
@@ -25,7 +25,8 @@ class MixedOp(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(len(candidates)))
         self.active = 0
         self.running: Sequence[int] = ()
-        self.gates: Tensor | None = None  # (len(running),) one-hot with grad, during an architecture step
+        self.learning: Sequence[int] = ()
+        self.gates: Tensor | None = None  # (len(running),)
 
     @property
     def names(self) -> list[str]:
@@ -47,6 +48,14 @@ class MixedOp(nn.Module):
         """Whether what runs now needs the relations between boxes."""
         return any(block.reads_boxes for block in self._now())
 
+    def open(self, running: Sequence[int], gates: Tensor, learning: Sequence[int]) -> None:
+        """Run several candidates from now on."""
+        self.running, self.gates, self.learning = running, gates, learning
+
+    def close(self) -> None:
+        """Run the active candidate alone again."""
+        self.gates = None
+
     def _now(self) -> list[Block]:
         numbers = [self.active] if self.gates is None else self.running
         return [self.candidates[number] for number in numbers]
@@ -57,7 +66,7 @@ class MixedOp(nn.Module):
             return self.candidates[self.active](x, context)
         out = 0
         for gate, number in zip(self.gates, self.running, strict=True):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and number == self.active):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and number in self.learning):
                 o = self.candidates[number](x, context)
             out = out + gate.to(o.dtype) * o
         return out

@@ -18,6 +18,8 @@ class SearchSettings(Training):
     Args:
         width: H, width of the supernet.
         estimator: full (all candidates run in an architecture step) or two (two sampled ones).
+        blend_steps: so many first weight steps run all candidates of every block averaged instead of one sampled path;
+            for short searches, in which sampled paths would not leave the starting loss (docs/lab-notes.md).
         alpha_start: first epoch (0-based) with architecture steps; before it, weights warm up.
         alpha_every: weight steps between two architecture steps.
         alpha_lr: learning rate of Adam (betas 0, 0.999) on the architecture parameters.
@@ -30,6 +32,7 @@ class SearchSettings(Training):
     width: PositiveInt = 256
     epochs: PositiveInt = 100
     estimator: str = "full"
+    blend_steps: NonNegativeInt = 0
     alpha_start: NonNegativeInt = 20
     alpha_every: PositiveInt = 5
     alpha_lr: PositiveFloat = 0.1

@@ -69,10 +69,14 @@ class SearchStage:
 
     def train_step(self, batch: Batch, lr: float, epoch: int) -> Mapping[str, Tensor]:
         """A weight step on a sampled path and, every so many of them, an architecture step."""
-        self.supernet.sample(self.generator)
+        if self.weight_steps < self.settings.blend_steps:
+            self.supernet.blend()
+        else:
+            self.supernet.sample(self.generator)
         with self.runtime.autocast():
             losses = self.task.loss(self.supernet.model, batch)
         losses["loss"].backward()
+        self.supernet.close()
         norm = optim.step(self.optimiser, lr, self.settings.clip)
         self.weight_steps += 1
         if epoch >= self.settings.alpha_start and self.weight_steps % self.settings.alpha_every == 0:

@@ -43,6 +43,17 @@ class Supernet:
         for block in self.blocks:
             block.active = int(torch.multinomial(block.probabilities, 1, generator=generator))
 
+    def blend(self) -> None:
+        """Run all candidates of every block, averaged by probability and all of them learning, until ``close``."""
+        for block in self.blocks:
+            everyone = range(len(block.candidates))
+            block.open(everyone, block.probabilities.to(block.alpha.device), learning=everyone)
+
+    def close(self) -> None:
+        """Run one candidate per block again."""
+        for block in self.blocks:
+            block.close()
+
     def follow(self, encoder: Sequence[str], decoder: Sequence[str]) -> None:
         """Choose the path of these operations."""
         for block, name in zip(self.blocks, [*encoder, *decoder], strict=True):

@@ -75,8 +75,9 @@ def test_an_architecture_step(name: str, given, supernet: Supernet, monkeypatch:
 
     def as_recorded(net: Supernet, *_) -> None:
         for block, ((active,), others) in zip(net.blocks, chosen, strict=True):
-            block.running, block.active = sorted([active, *others]), active
-            block.gates = torch.tensor([float(i == active) for i in block.running]).requires_grad_()
+            running, block.active = sorted([active, *others]), active
+            gates = torch.tensor([float(i == active) for i in running]).requires_grad_()
+            block.open(running, gates, learning=[active])
 
     class Watched(ESTIMATORS[name]):
         def alpha_gradient(self, alpha, running, gate_gradient):

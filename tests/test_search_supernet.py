@@ -67,3 +67,20 @@ def test_a_start_layout_leads() -> None:
     net.start_from(ENCODER, DECODER)
     net.choose_best()
     assert net.path() == (ENCODER, DECODER)
+
+
+def test_blending_averages_all_candidates_and_teaches_them() -> None:
+    net, batch = supernet(1, 1), inputs()
+    with torch.no_grad():
+        net.decoder[0].alpha.copy_(torch.tensor([2.0, 0.0, -1.0, 1.0]))
+    block, seen = net.decoder[0], {}
+    handle = block.register_forward_hook(lambda _, args, out: seen.update(args=args, out=out))
+    net.blend()
+    loss(net.model, batch).backward()
+    handle.remove()
+    expected = sum(p * one(*seen["args"]) for p, one in zip(block.probabilities, block.candidates, strict=True))
+    torch.testing.assert_close(seen["out"], expected)
+    assert all(p.grad is not None for one in block.candidates for p in one.parameters())
+    assert block.alpha.grad is None
+    net.close()
+    assert block.gates is None
