@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
-    """Train from scratch (or go on), then test the best epoch."""
+    """Train from scratch (or go on), then score the best epoch."""
     files = RunFiles(config.top, f"{config.task.name}-retrain")
     task: Task = config.task(config.data)
     settings: RetrainSettings = config.retrain
@@ -97,7 +97,7 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     if state:
         loop.resume(state)
     loop.run()
-    report(config, task, files.best, restore(files.best, task, genotype), runtime, task.test_splits, log, files)
+    report(config, task, files.best, restore(files.best, task, genotype), runtime, task.final_splits, log, files)
 
 
 def evaluate(config: Config, genotype: Genotype | None, runtime: Runtime) -> None:
@@ -132,11 +132,11 @@ def report(
     for name in splits:
         with judging(model), runtime.autocast():
             found = task.evaluate(model, task.split(name), config.retrain.batch_size)
-        results[name] = found.metrics
-        log.record(name, epoch, epoch, found.metrics)
+        results[name] = {**found.metrics, **found.details}
+        log.record(name, epoch, epoch, results[name])
         log.say(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
-        if found.metrics:
-            log.say(metrics_table(found.metrics))
+        if results[name]:
+            log.say(metrics_table(results[name]))
         if found.predictions is not None:
             written += task.save_predictions(found.predictions, files.results, files.version, name)
     summary = files.results / f"metrics_{files.version}.json"
@@ -164,7 +164,12 @@ def report(
 def next_command(config: Config, ckpt: Path) -> str:
     """What a user may want to type after these numbers."""
     if config.top.run == "train":
-        return f"make retrain RUN=test TASK={config.task.name} CKPT={ckpt} DATA={config.data.root}"
+        # The network has the words and answers of the data it was trained on, so these must be named again.
+        usual = config.task.Data()
+        named = {"DATASET": "dataset", "SPLIT": "split"}
+        given = {key: getattr(config.data, name) for key, name in named.items() if hasattr(usual, name)}
+        extra = "".join(f" {key}={value}" for key, value in given.items() if value != getattr(usual, named[key]))
+        return f"make retrain RUN=test TASK={config.task.name} CKPT={ckpt} DATA={config.data.root}{extra}"
     return f"make retrain GENO={config.top.geno or '<another genotype>'} to train one, or make help"
 
 

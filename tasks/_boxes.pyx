@@ -13,7 +13,7 @@ cdef inline double _larger(double a, double b) noexcept nogil:
     return a if a > b else b
 
 
-def overlaps(double[:, ::1] boxes, double[:, ::1] others):
+def overlaps(const double[:, ::1] boxes, const double[:, ::1] others):
     cdef Py_ssize_t i, k, n = boxes.shape[0], m = others.shape[0]
     cdef double width, height, area, other, shared
     found = np.zeros((n, m))
@@ -31,7 +31,7 @@ def overlaps(double[:, ::1] boxes, double[:, ::1] others):
     return found
 
 
-def encode(double[:, ::1] boxes, double[:, ::1] targets):
+def encode(const double[:, ::1] boxes, const double[:, ::1] targets):
     cdef Py_ssize_t i, axis, n = boxes.shape[0]
     cdef double side, goal
     found = np.empty((n, 4))
@@ -46,7 +46,7 @@ def encode(double[:, ::1] boxes, double[:, ::1] targets):
     return found
 
 
-def decode(double[:, ::1] boxes, double[:, ::1] offsets, double[:, ::1] image_hw):
+def decode(const double[:, ::1] boxes, const double[:, ::1] offsets, const double[:, ::1] image_hw):
     cdef Py_ssize_t i, axis, n = boxes.shape[0]
     cdef double side, centre, grown, most
     found = np.empty((n, 4))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.errors import UserError, did_you_mean
+from common.progress import track
 from space.inputs import Inputs
 from tasks.packed import FeatureStore
 from tasks.words import LEARNED_VECTORS, Vocabulary, word_vectors
@@ -35,6 +37,7 @@ class Evaluation:
     """What scoring a split gives: numbers by name, and the prediction files a task wants written."""
 
     metrics: dict[str, float]
+    details: dict[str, float] = field(default_factory=dict)  # finer numbers, for a report but not for every epoch
     predictions: Any = None  # JSON-able; None where the task has none
     notes: list[str] = field(default_factory=list)  # lines for people: protocol, pool sizes
 
@@ -110,6 +113,14 @@ class Task(ABC):
         """A short hash of the features read, for provenance."""
         return self.store.fingerprint
 
+    def _check_split(self, name: str, known: Iterable[str], on: str = "") -> None:
+        """Refuse the name of a split that is not among the known ones (``on`` says of which data set)."""
+        known = list(known)
+        if name not in known:
+            raise UserError(
+                f"{self.title}{on} has no split {name!r}; choose one of {', '.join(known)}{did_you_mean(name, known)}"
+            )
+
     @abstractmethod
     def split(self, name: str) -> Split:
         """The split of this name ('train', 'val', 'test', or whatever else the task has).
@@ -122,6 +133,11 @@ class Task(ABC):
     def test_splits(self) -> list[str]:
         """The splits that RUN=test scores."""
         return ["test"]
+
+    @property
+    def final_splits(self) -> list[str]:
+        """The splits that the best network is scored on when its training is over."""
+        return self.test_splits
 
     @abstractmethod
     def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:
@@ -150,6 +166,17 @@ def judging(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(before)
+
+
+def in_batches(split: Split, batch_size: int, what: str) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Every sample of a split once, with progress: (B,) their numbers and the batch.
+
+    Samples of one image stand side by side, so that an image is encoded as seldom as may be.
+    """
+    order, rng = np.argsort(split.image_ids, kind="stable"), np.random.default_rng(0)
+    for start in track(range(0, len(order), batch_size), what):
+        indices = order[start : start + batch_size]
+        yield indices, split.batch(indices, rng)
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -276,11 +276,7 @@ class ImageTextMatching(Task):
 
     def split(self, name: str) -> ItmSplit:
         """train, val, test; COCO also has testall (all 5,000 test images)."""
-        if name not in self.layout.splits:
-            raise UserError(
-                f"{self.title} on {self.data.dataset} has no split {name!r}; choose one of "
-                f"{', '.join(self.layout.splits)}{did_you_mean(name, self.layout.splits)}"
-            )
+        self._check_split(name, self.layout.splits, f" on {self.data.dataset}")
         captions = self.read.get(name) or self._read(name)
         tokens = TokenStore([self.vocabulary.encode(t, self.data.max_tokens) for t in captions.tokens])
         protocol = self.data.protocol if name in self.test_splits else None

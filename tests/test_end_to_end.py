@@ -62,7 +62,7 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     retrain([f"--geno={path}", "--run=test", f"--ckpt={best}", *settings("retrain", task, demo, "again")[1:]])
     again = json.loads(Path("logs/ckpts/result_test/metrics_again.json").read_text())
-    assert again["metrics"] == numbers["metrics"]
+    assert again["metrics"].items() <= numbers["metrics"].items()
 
 
 class Killed(BaseException):

@@ -1,0 +1,189 @@
+"""Answers to questions: the official normalisation, the official accuracy, the soft scores a network is trained on.
+
+The rules are those of the VQA evaluation (github.com/GT-Vision-Lab/VQA, vqaEval.py), its oddities included, so that
+a number from here is the number its server gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+_COMMA_IN_NUMBER = re.compile(r"\d,\d")
+_PERIOD = re.compile(r"\.(?!\d)")
+_PERIODS_DROPPED = 32  # the official code passes re.UNICODE, which is 32, where re.sub takes its count
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_DIGITS = {"none": "0", **{word: str(number) for number, word in enumerate(_NUMBERS)}}
+_ARTICLES = {"a", "an", "the"}
+# Words the official table mends when one apostrophe is missing. Its capital forms (Im, Ive) can never match a text in
+# lower case and are left out.
+_CONTRACTED = """
+ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's
+how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've o'clock
+oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've somebody'll somebody's someone'd
+someone'd've someone'll someone's something'd something'd've something'll that's there'd there'd've there're there's
+they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's what've when's
+where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've wouldn't wouldn't've
+y'all y'all'll y'all'd've you'd you'd've you'll you're you've
+"""
+_CONTRACTIONS = {
+    full[:place] + full[place + 1 :]: full
+    for full in _CONTRACTED.split()
+    for place, character in enumerate(full)
+    if character == "'"
+}
+_CONTRACTIONS["somebody'd"] = "somebodyd"  # the wrong way round in the official table
+
+
+def clean(text: str) -> str:
+    """Without line breaks and tabs inside, and without white space around."""
+    return text.replace("\n", " ").replace("\t", " ").strip()
+
+
+@lru_cache(maxsize=1 << 18)
+def normalise(text: str) -> str:
+    """Lower case, no punctuation, articles or number words, whole contractions: ``"The two dogs."`` -> ``"2 dogs"``."""
+    words = [_DIGITS.get(word, word) for word in _without_punctuation(clean(text)).lower().split()]
+    return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
+
+
+def _without_punctuation(text: str) -> str:
+    number = _COMMA_IN_NUMBER.search(text) is not None
+    # A mark between two words parts them; one at a word's edge, or any mark beside a number like 1,000, just goes.
+    goes = {mark: "" if number or f"{mark} " in text or f" {mark}" in text else " " for mark in _PUNCTUATION}
+    return _PERIOD.sub("", text.translate(str.maketrans(goes)), _PERIODS_DROPPED)
+
+
+@lru_cache(maxsize=1 << 10)
+def official_accuracy(matches: int, annotators: int) -> float:
+    """Accuracy of an answer that ``matches`` of the annotators gave: min(1, matches among the others / 3), averaged.
+
+    The average runs over the annotators, each being left out once; 10 annotators give 0, 0.3, 0.6, 0.9, 1, ...
+    """
+    left_out = matches * min(1.0, (matches - 1) / 3) + (annotators - matches) * min(1.0, matches / 3)
+    return left_out / annotators
+
+
+def soft_score(matches: int) -> float:
+    """The training target of an answer that so many annotators gave."""
+    return min(1.0, 0.3 * matches)
+
+
+class AnswerVocabulary:
+    """The answers a network can give, by id.
+
+    Args:
+        words: normalised answers, each once.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = list(words)
+        self.ids = {word: place for place, word in enumerate(self.words)}
+
+    @classmethod
+    def of(cls, most_common: Iterable[str], more_than: int) -> AnswerVocabulary:
+        """The answers that occur more than so many times, the most frequent first.
+
+        Args:
+            most_common: every question's most common answer, as annotated.
+            more_than: the threshold; 8 as published.
+
+        Raises:
+            UserError: no answer occurs that often.
+        """
+        counts = Counter(map(normalise, most_common))
+        kept = sorted((-count, word) for word, count in counts.items() if count > more_than)
+        if not kept:
+            raise UserError(
+                f"no answer is the most common one of more than {more_than} questions; lower data.answer_min"
+            )
+        return cls([word for _, word in kept])
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+class AnswerTable:
+    """What every answer of a vocabulary is worth for each of Q questions, kept only where it is worth anything.
+
+    Args:
+        answers: (Q,) the annotators' answers to each question, at least one.
+        vocabulary: the answers that can be given.
+    """
+
+    def __init__(self, answers: Sequence[Sequence[str]], vocabulary: AnswerVocabulary) -> None:
+        self.size = len(vocabulary)
+        spelt: dict[str, list[int]] = {}
+        for word, place in vocabulary.ids.items():
+            spelt.setdefault(normalise(word), []).append(place)
+        offsets, ids, soft, accuracy = [0], [], [], []
+        for given in answers:
+            worth = {place: [soft_score(n), 0.0] for place, n in _wanted(given, vocabulary.ids).items()}
+            for place, n in _judged(given, vocabulary.ids, spelt).items():
+                worth.setdefault(place, [0.0, 0.0])[1] = official_accuracy(n, len(given))
+            ids += worth
+            soft += [values[0] for values in worth.values()]
+            accuracy += [values[1] for values in worth.values()]
+            offsets.append(len(ids))
+        self._offsets, self._ids = np.array(offsets, np.int64), np.array(ids, np.int64)
+        self._soft, self._accuracy = np.array(soft, np.float32), np.array(accuracy)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def targets(self, rows: np.ndarray) -> Tensor:
+        """(B, answers) float32 soft scores of these questions."""
+        places, there = self._places(rows)
+        question, _ = np.nonzero(there)
+        scores = np.zeros((len(rows), self.size), np.float32)
+        scores[question, self._ids[places[there]]] = self._soft[places[there]]
+        return torch.from_numpy(scores)
+
+    def accuracy(self, rows: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """(B,) official accuracy, 0 to 1, of giving the answer ``given[b]`` (an id) to the question ``rows[b]``."""
+        places, there = self._places(rows)
+        if not len(self._ids):
+            return np.zeros(len(rows))
+        places = np.minimum(places, len(self._ids) - 1)
+        hit = there & (self._ids[places] == given[:, None])
+        return np.where(hit, self._accuracy[places], 0.0).sum(1)
+
+    def best_constant(self, rows: np.ndarray) -> tuple[int, float]:
+        """The answer that scores best when it is given to all of these questions, and its mean accuracy, 0 to 1."""
+        places, there = self._places(rows)
+        totals = np.bincount(self._ids[places[there]], self._accuracy[places[there]], minlength=self.size)
+        return int(totals.argmax()), float(totals.max() / len(rows))
+
+    def _places(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        first, last = self._offsets[rows], self._offsets[rows + 1]
+        places = first[:, None] + np.arange((last - first).max(initial=0))
+        return places, places < last[:, None]
+
+
+def _wanted(given: Sequence[str], ids: dict[str, int]) -> Counter[int]:
+    """How many annotators gave each answer of the vocabulary, all normalised."""
+    return Counter(ids[word] for word in map(normalise, given) if word in ids)
+
+
+def _judged(given: Sequence[str], ids: dict[str, int], spelt: dict[str, list[int]]) -> dict[int, int]:
+    """The same as the official evaluation counts: it normalises nothing where all annotators agree to the letter."""
+    cleaned = [clean(answer) for answer in given]
+    if len(set(cleaned)) == 1:
+        return {ids[cleaned[0]]: len(cleaned)} if cleaned[0] in ids else {}
+    return {place: n for word, n in Counter(map(normalise, cleaned)).items() for place in spelt.get(word, ())}
+
+
+def by_kind(accuracy: np.ndarray, kinds: np.ndarray) -> dict[str, float]:
+    """Mean accuracy in percent of every kind of question, by name."""
+    names, which = np.unique(kinds, return_inverse=True)
+    means = np.bincount(which, accuracy) / np.bincount(which)
+    return {str(name): float(100 * mean) for name, mean in zip(names, means, strict=True)}

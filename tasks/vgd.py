@@ -1,0 +1,257 @@
+"""Visual grounding on RefCOCO, RefCOCO+ and RefCOCOg: which region does a phrase mean, and where exactly is it.
+
+A sample is a phrase about an image and a box: {"phrase": "man left of the bus", "image": 581857, "box": (x1, y1, x2,
+y2)}.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jsonargparse.typing import PositiveInt
+from torch import Tensor, nn
+
+from common.errors import UserError, did_you_mean
+from common.files import write_json
+from space.heads import RegionPointer
+from space.inputs import Inputs
+from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
+from tasks.boxes import decode, encode, overlaps
+from tasks.packed import FeatureStore
+from tasks.refs import Expression, read_expressions
+from tasks.words import TokenStore, Vocabulary
+
+OVERLAP = 0.5  # least intersection over union at which a box counts as found
+OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiples of these
+OFFSET_WEIGHT = 0.5
+
+
+class DataSet(NamedTuple):
+    """The usual division of a data set, others there are, and the splits of each."""
+
+    divisions: dict[str, tuple[str, ...]]  # the first one is the default
+    older: str  # the name older feature folders have
+
+
+DATASETS = {
+    "refcoco": DataSet({"unc": ("train", "val", "testA", "testB")}, "refcoco"),
+    "refcoco+": DataSet({"unc": ("train", "val", "testA", "testB")}, "refcoco+"),
+    "refcocog": DataSet({"umd": ("train", "val", "test"), "google": ("train", "val")}, "refcocg"),
+}
+FEATURES = {"vg_woref": "detfeat100_woref", "coco_mrcn": "vgd_coco/fix100"}
+
+
+@dataclass
+class VgdData:
+    """The data section of visual grounding.
+
+    Args:
+        root: folder of the data sets, laid out as data/README.md says.
+        dataset: refcoco, refcoco+ or refcocog.
+        split_by: who divided it: unc, umd or google; null for the usual one.
+        feat: vg_woref (a detector trained on Visual Genome) or coco_mrcn (Mask R-CNN trained on COCO).
+        features: folder of region features instead of the usual one, relative to root.
+        max_regions: at most so many regions of an image, the first ones.
+        max_tokens: at most so many words of a phrase.
+        word_vectors: an installed spaCy vectors package or a folder made by `spacy init vectors`; null to learn them.
+    """
+
+    root: str = "data/demo"
+    dataset: str = "refcoco"
+    split_by: str | None = None
+    feat: str = "vg_woref"
+    features: str | None = None
+    max_regions: PositiveInt = 100
+    max_tokens: PositiveInt = 14
+    word_vectors: str | None = None
+
+
+class VgdSplit(Split):
+    """Some of the expressions.
+
+    Args:
+        data: the data section.
+        store: region features.
+        expressions: those of the split.
+        tokens: their token ids.
+        rows: rows of ``tokens`` by expression.
+    """
+
+    def __init__(
+        self, data: VgdData, store: FeatureStore, expressions: list[Expression], tokens: TokenStore, rows: np.ndarray
+    ) -> None:
+        self.data, self.store, self.expressions, self.tokens, self.rows = data, store, expressions, tokens, rows
+        self._images = np.array([one.image for one in expressions], np.int64)
+        self.boxes = np.array([one.box for one in expressions], np.float64).reshape(-1, 4)
+
+    def __len__(self) -> int:
+        return len(self.expressions)
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """(expressions,) image of every expression."""
+        return self._images
+
+    def take(self, indices: np.ndarray) -> VgdSplit:
+        """Only these expressions."""
+        some = [self.expressions[index] for index in indices]
+        return VgdSplit(self.data, self.store, some, self.tokens, self.rows[indices])
+
+    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
+        """B phrases, each image once.
+
+        Targets: ``overlap`` (B,R) with the true box, 0 below one half and at padding; ``offsets`` (B,R,4) towards it
+        from the regions that overlap.
+        """
+        images, image_index = np.unique(self._images[indices], return_inverse=True)
+        inputs = Inputs(
+            *self.store.gather(images, self.data.max_regions),
+            *self.tokens.gather(self.rows[indices]),
+            image_index=torch.from_numpy(image_index),
+        )
+        overlap, offsets = _targets(inputs, image_index, self.boxes[indices])
+        return Batch(inputs, {"overlap": torch.from_numpy(overlap), "offsets": torch.from_numpy(offsets)})
+
+
+def _targets(inputs: Inputs, image_index: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    boxes, real = inputs.boxes.numpy(), ~inputs.regions_pad.numpy()
+    overlap = np.zeros((len(truth), boxes.shape[1]), np.float32)
+    offsets = np.zeros((*overlap.shape, 4), np.float32)
+    for sample, image in enumerate(image_index):
+        regions = boxes[image][real[image]]
+        found = overlaps(regions, truth[sample : sample + 1])[:, 0]
+        near = np.flatnonzero(found >= OVERLAP)
+        overlap[sample, near] = found[near]
+        goal = np.broadcast_to(truth[sample], (len(near), 4))
+        offsets[sample, near] = encode(regions[near], goal) / OFFSET_SCALE
+    return overlap, offsets
+
+
+class VisualGrounding(Task):
+    """Which region does this phrase mean?"""
+
+    name = "vgd"
+    title = "Visual grounding"
+    Data = VgdData
+    objective = "accuracy"
+
+    def __init__(self, data: VgdData) -> None:
+        super().__init__(data)
+        _known("DATASET", data.dataset, DATASETS)
+        _known("FEAT", data.feat, FEATURES)
+        divisions = DATASETS[data.dataset].divisions
+        self.split_by = data.split_by or next(iter(divisions))
+        _known("data.split_by", self.split_by, divisions)
+        self.splits = divisions[self.split_by]
+        self.store = FeatureStore([self._features()])
+        folder = Path(data.root) / "refs" / data.dataset
+        expressions = read_expressions(folder, self.split_by, self.splits)
+        self.expressions = {name: [one for one in expressions if one.split == name] for name in self.splits}
+        if not self.expressions["train"]:
+            raise UserError(f"{folder} has no expression of the split train; is it divided by {self.split_by}?")
+        self.vocabulary = self._vocabulary()
+
+    def _features(self) -> Path:
+        root = Path(self.data.root)
+        if self.data.features or self.data.feat == "vg_woref":
+            return root / (self.data.features or FEATURES["vg_woref"])
+        names = [f"{name}_{self.split_by}" for name in (self.data.dataset, DATASETS[self.data.dataset].older)]
+        folders = [root / FEATURES[self.data.feat] / name for name in names]
+        return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+    def _vocabulary(self) -> Vocabulary:
+        """Training words; with given vectors also the other splits' words, as published."""
+        names = ["train"] if self.data.word_vectors is None else self.splits
+        return Vocabulary.of(one.tokens for name in names for one in self.expressions[name])
+
+    @property
+    def test_splits(self) -> list[str]:
+        """testA and testB, or test; val where the division has no other."""
+        return [name for name in self.splits if name.startswith("test")] or ["val"]
+
+    def split(self, name: str) -> VgdSplit:
+        """train, val, and testA, testB or test."""
+        self._check_split(name, self.splits, f" on {self.data.dataset} ({self.split_by})")
+        expressions = self.expressions[name]
+        if not expressions:
+            raise UserError(f"{self.title} on {self.data.dataset}: no expression is of the split {name}")
+        self.store.require([one.image for one in expressions], f"the {name} expressions of {self.data.dataset}")
+        tokens = TokenStore(self.vocabulary.encode(one.tokens, self.data.max_tokens) for one in expressions)
+        return VgdSplit(self.data, self.store, expressions, tokens, np.arange(len(expressions)))
+
+    def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:
+        """A score and four offsets per region."""
+        return RegionPointer(width, pool_hidden, dropout)
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Kullback-Leibler divergence to the normalised overlaps + 0.5 smooth L1 on the offsets of those that overlap.
+
+        Phrases whose box no region overlaps teach nothing (arXiv 2004.12070, section 3.3).
+        """
+        scores, offsets = model(batch.inputs)
+        return grounding_loss(scores.float(), offsets.float(), batch.targets["overlap"], batch.targets["offsets"])
+
+    def evaluate(self, model: nn.Module, split: VgdSplit, batch_size: int) -> Evaluation:
+        """Percent of phrases whose predicted box overlaps the true one by half or more."""
+        boxes, certainty, chance = np.zeros((len(split), 4)), np.zeros(len(split)), np.zeros(len(split))
+        for indices, batch in in_batches(split, batch_size, "grounding"):
+            scores, offsets = (part.float().cpu() for part in model(batch.inputs.to(device_of(model))))
+            boxes[indices] = predicted_boxes(scores, offsets, batch.inputs)
+            certainty[indices] = scores.softmax(-1).amax(-1).numpy()
+            real = (~batch.inputs.regions_pad).sum(1)[batch.inputs.image_index]
+            chance[indices] = ((batch.targets["overlap"] > 0).sum(1) / real).numpy()
+        hit = np.array([overlaps(a[None], b[None])[0, 0] >= OVERLAP for a, b in zip(boxes, split.boxes, strict=True)])
+        predictions = [
+            {"ref_id": one.ref_id, "sent_id": one.sent_id, "box": [round(x, 2) for x in box], "score": round(score, 4)}
+            for one, box, score in zip(split.expressions, boxes.tolist(), certainty.tolist(), strict=True)
+        ]
+        note = f"{len(split)} phrases; a region by chance would score {100 * chance.mean():.2f}"
+        return Evaluation({"accuracy": float(100 * hit.mean())}, predictions=predictions, notes=[note])
+
+    def save_predictions(self, predictions: Any, folder: Path, version: str, split: str) -> list[Path]:
+        """Write a box and its score for every phrase."""
+        path = folder / f"result_run_{version}_{split}.json"
+        write_json(path, predictions, indent=None)
+        return [path]
+
+
+def grounding_loss(scores: Tensor, offsets: Tensor, overlap: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+    """The loss of ``VisualGrounding``.
+
+    Args:
+        scores: (B,R), the dtype's minimum at padding.
+        offsets: (B,R,4).
+        overlap: (B,R) overlaps of at least one half, else 0.
+        wanted: (B,R,4) true offsets where ``overlap`` is positive.
+
+    Returns:
+        ``loss`` and its two parts; zero, with a graph, where no sample overlaps.
+    """
+    near = overlap > 0
+    target = overlap / overlap.sum(1, keepdim=True).clamp(min=OVERLAP)
+    divergence = torch.xlogy(target, target) - target * scores.log_softmax(-1)
+    where = divergence.sum() / near.any(1).sum().clamp(min=1)
+    shift = F.smooth_l1_loss(offsets[near], wanted[near], reduction="sum") / near.sum().clamp(min=1)
+    return {"loss": where + OFFSET_WEIGHT * shift, "where": where, "shift": shift}
+
+
+def predicted_boxes(scores: Tensor, offsets: Tensor, inputs: Inputs) -> np.ndarray:
+    """(B,4) the best region of every phrase, moved by its offsets and clipped to its image."""
+    best = scores.argmax(1)
+    sample = torch.arange(len(best))
+    image = inputs.image_index
+    boxes, hw = inputs.boxes[image, best].numpy(), inputs.image_hw[image].numpy()
+    return decode(boxes, offsets[sample, best].numpy() * OFFSET_SCALE, hw)
+
+
+def _known(flag: str, name: str, known: Any) -> None:
+    if name not in known:
+        choice = ", ".join(known)
+        raise UserError(
+            f"{flag}={name!r} is unknown to visual grounding; choose one of {choice}{did_you_mean(name, known)}"
+        )

@@ -1,0 +1,267 @@
+"""Visual question answering on VQA v2 and Visual Genome: a vocabulary of answers, soft scores, the official accuracy.
+
+A sample is a question about an image: {"question": "what color is the dog?", "image": 262148}, with the answers of ten
+people: ["brown", "brown", "tan", ...].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+
+from common.errors import UserError, did_you_mean
+from common.files import write_json
+from space.heads import PooledClassifier
+from space.inputs import Inputs
+from space.network import Model
+from tasks.answers import AnswerTable, AnswerVocabulary, by_kind
+from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
+from tasks.packed import FeatureStore
+from tasks.questions import Annotations, Questions, check_submission, read_annotations, read_questions
+from tasks.words import TokenStore, Vocabulary
+
+
+class Part(NamedTuple):
+    """The files of one release: questions, annotations (None where they are secret), folders of features."""
+
+    questions: str
+    annotations: str | None
+    features: tuple[str, ...]
+
+
+PARTS = {
+    "train": Part(
+        "v2_OpenEnded_mscoco_train2014_questions.json", "v2_mscoco_train2014_annotations.json", ("train2014",)
+    ),
+    "val": Part("v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json", ("val2014",)),
+    "vg": Part("VG_questions.json", "VG_annotations.json", ("train2014", "val2014")),
+    "test": Part("v2_OpenEnded_mscoco_test2015_questions.json", None, ("test2015",)),
+}
+TRAINED_ON = ("train", "train+val", "train+val+vg")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass
+class VqaData:
+    """The data section of visual question answering.
+
+    Args:
+        root: folder of the data sets, laid out as data/README.md says.
+        texts: folder of questions and annotations, relative to root.
+        features: folder of the folders train2014, val2014 and test2015 of region features, relative to root.
+        split: the questions to train on: train, train+val, or train+val+vg (with Visual Genome).
+        max_regions: at most so many regions of an image, the first ones.
+        max_tokens: at most so many words of a question.
+        word_vectors: an installed spaCy vectors package or a folder made by `spacy init vectors`; null to learn them.
+        answer_min: the network knows the answers that are the most common one of more than so many questions.
+    """
+
+    root: str = "data/demo"
+    texts: str = "vqa"
+    features: str = "coco_extract"
+    split: str = "train"
+    max_regions: PositiveInt = 100
+    max_tokens: PositiveInt = 14
+    word_vectors: str | None = None
+    answer_min: NonNegativeInt = 8
+
+
+class Samples(NamedTuple):
+    """Q questions ready for batches."""
+
+    ids: np.ndarray  # (Q,) question ids
+    images: np.ndarray  # (Q,) image ids
+    tokens: TokenStore
+    answers: AnswerTable | None  # None where annotations are secret
+    question_types: np.ndarray  # (Q,) texts
+    answer_types: np.ndarray  # (Q,) texts
+
+
+class VqaSplit(Split):
+    """Some of the questions.
+
+    Args:
+        samples: all of them.
+        rows: which of them belong to the split.
+        store: region features.
+        max_regions: at most so many regions of an image.
+    """
+
+    def __init__(self, samples: Samples, rows: np.ndarray, store: FeatureStore, max_regions: int) -> None:
+        self.samples, self.rows, self.store, self.max_regions = samples, rows, store, max_regions
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """(questions,) image of every question."""
+        return self.samples.images[self.rows]
+
+    def take(self, indices: np.ndarray) -> VqaSplit:
+        """Only these questions."""
+        return VqaSplit(self.samples, self.rows[indices], self.store, self.max_regions)
+
+    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
+        """B questions, each image once; the target ``scores`` (B, answers) are soft."""
+        rows = self.rows[indices]
+        images, image_index = np.unique(self.samples.images[rows], return_inverse=True)
+        inputs = Inputs(
+            *self.store.gather(images, self.max_regions),
+            *self.samples.tokens.gather(rows),
+            image_index=torch.from_numpy(image_index),
+        )
+        answers = self.samples.answers
+        return Batch(inputs, {} if answers is None else {"scores": answers.targets(rows)})
+
+
+class VisualQuestionAnswering(Task):
+    """What is the answer to this question about this image?"""
+
+    name = "vqa"
+    title = "Visual question answering"
+    Data = VqaData
+    objective = "accuracy"
+
+    def __init__(self, data: VqaData) -> None:
+        super().__init__(data)
+        if data.split not in TRAINED_ON:
+            raise UserError(
+                f"SPLIT={data.split!r} is unknown to {self.title}; choose one of {', '.join(TRAINED_ON)}"
+                + did_you_mean(data.split, TRAINED_ON)
+            )
+        self.texts = Path(data.root) / data.texts
+        self.trained_on = data.split.split("+")
+        # val is scored after every epoch, so its features are needed whatever is trained on.
+        self.store = self._store("train", "val")
+        self._questions: dict[str, Questions] = {}
+        self._annotations: dict[str, Annotations] = {}
+        self.vocabulary = self._vocabulary()
+        self.answers = self._answer_vocabulary()
+
+    def _store(self, *parts: str) -> FeatureStore:
+        folder = Path(self.data.root) / self.data.features
+        return FeatureStore([folder / name for part in parts for name in PARTS[part].features])
+
+    def questions(self, part: str) -> Questions:
+        """The questions of a part, read once."""
+        if part not in self._questions:
+            self._questions[part] = read_questions(self.texts / PARTS[part].questions)
+        return self._questions[part]
+
+    def annotations(self, part: str) -> Annotations:
+        """The annotations of a part, read once."""
+        if part not in self._annotations:
+            path = self.texts / PARTS[part].annotations
+            self._annotations[part] = read_annotations(path, self.questions(part), kinds=part != "vg")
+        return self._annotations[part]
+
+    def _vocabulary(self) -> Vocabulary:
+        """The words of train and val (so that SPLIT=train and train+val share them), and of vg if it is trained on."""
+        parts = dict.fromkeys(("train", "val", *self.trained_on))
+        return Vocabulary.of(tokens for part in parts for tokens in self.questions(part).tokens)
+
+    def _answer_vocabulary(self) -> AnswerVocabulary:
+        """Of train and val whatever is trained on, as published; of train alone where val has no annotations."""
+        parts = [part for part in ("train", "val") if (self.texts / PARTS[part].annotations).exists()]
+        most_common = [answer for part in parts or ["train"] for answer in self.annotations(part).most_common]
+        return AnswerVocabulary.of(most_common, self.data.answer_min)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Also whether val can be believed."""
+        return super().remarks + self._caution
+
+    @property
+    def _caution(self) -> list[str]:
+        if "val" not in self.trained_on:
+            return []
+        return [f"note: val is trained on (SPLIT={self.data.split}), its accuracy says nothing about new questions"]
+
+    @property
+    def final_splits(self) -> list[str]:
+        """val, which has numbers to show, and test where it is there: nobody needs its files to train."""
+        has_test = (self.texts / PARTS["test"].questions).exists()
+        return ["val", *(self.test_splits if has_test else [])]
+
+    def split(self, name: str) -> VqaSplit:
+        """train (what data.split says), val or test."""
+        self._check_split(name, SPLITS)
+        store = self._store("train", "val", "test") if name == "test" else self.store
+        samples = self._samples(self.trained_on if name == "train" else [name], store)
+        return VqaSplit(samples, np.arange(len(samples.ids)), store, self.data.max_regions)
+
+    def _samples(self, parts: Sequence[str], store: FeatureStore) -> Samples:
+        read = [self.questions(part) for part in parts]
+        for questions in read:
+            store.require(questions.images, f"the questions of {questions.path}")
+        known = [self.annotations(part) for part in parts if PARTS[part].annotations]
+        answers = [given for annotations in known for given in annotations.answers]
+        limit = self.data.max_tokens
+        return Samples(
+            np.concatenate([questions.ids for questions in read]),
+            np.concatenate([questions.images for questions in read]),
+            TokenStore(self.vocabulary.encode(tokens, limit) for questions in read for tokens in questions.tokens),
+            AnswerTable(answers, self.answers) if known else None,
+            np.array([kind for annotations in known for kind in annotations.question_types]),
+            np.array([kind for annotations in known for kind in annotations.answer_types]),
+        )
+
+    def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:
+        """A logit for every answer."""
+        return PooledClassifier(width, pool_hidden, len(self.answers), dropout)
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Binary cross entropy of every answer with its soft score, summed over answers and batch."""
+        logits = model(batch.inputs).float()
+        scores = batch.targets["scores"]
+        score = scores.gather(1, logits.argmax(1, keepdim=True)).mean()
+        return {"loss": F.binary_cross_entropy_with_logits(logits, scores, reduction="sum"), "score": score}
+
+    def evaluate(self, model: Model, split: VqaSplit, batch_size: int) -> Evaluation:
+        """The official accuracy in percent, overall and by kind, and what was answered."""
+        samples, rows = split.samples, split.rows
+        given = predict(model, split, batch_size)
+        predictions = [
+            {"question_id": question, "answer": self.answers.words[answer]}
+            for question, answer in zip(samples.ids[rows].tolist(), given.tolist(), strict=True)
+        ]
+        if samples.answers is None:
+            note = "the answers to these questions are secret; the evaluation server scores the predictions"
+            return Evaluation({}, predictions=predictions, notes=[note])
+        accuracy = samples.answers.accuracy(rows, given)
+        constant, chance = samples.answers.best_constant(rows)
+        note = f"{len(rows)} questions; always {self.answers.words[constant]!r} would score {100 * chance:.2f}"
+        return Evaluation(
+            {"accuracy": float(100 * accuracy.mean()), **by_kind(accuracy, samples.answer_types[rows])},
+            by_kind(accuracy, samples.question_types[rows]),
+            predictions,
+            [note, *self._caution],
+        )
+
+    def save_predictions(self, predictions: Any, folder: Path, version: str, split: str) -> list[Path]:
+        """Write a submission for the evaluation server and read it back to check it.
+
+        Raises:
+            UserError: it cannot be written, or what was written is no complete submission.
+        """
+        name = f"result_run_{version}.json" if split == "test" else f"result_run_{version}_{split}.json"
+        write_json(folder / name, predictions, indent=None)
+        check_submission(folder / name, self.questions(split).ids)
+        return [folder / name]
+
+
+def predict(model: nn.Module, split: VqaSplit, batch_size: int) -> np.ndarray:
+    """(questions,) the id of the most probable answer to each."""
+    given = np.zeros(len(split), np.int64)
+    for indices, batch in in_batches(split, batch_size, "answering"):
+        given[indices] = model(batch.inputs.to(device_of(model))).argmax(1).cpu().numpy()
+    return given

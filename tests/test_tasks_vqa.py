@@ -1,0 +1,265 @@
+"""Visual question answering: reading, batches, loss, score and submission, and what is said about bad files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_vqa
+import torch
+from parity import load_reference, needs_reference
+
+from common.errors import UserError
+from genotypes.genotype import Genotype
+from retrain.model import build
+from retrain.run import main as retrain
+from space.settings import ModelSettings
+from tasks.base import Batch, judging
+from tasks.questions import check_submission
+from tasks.vqa import VisualQuestionAnswering, VqaData, predict
+
+REAL = Path(__file__).parents[2] / "shared" / "real" / "easyvqa"
+QUESTIONS, ANNOTATIONS = "v2_OpenEnded_mscoco_{}_questions.json", "v2_mscoco_{}_annotations.json"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tiny_vqa.make_root(tmp_path / "root")
+
+
+def make(root: Path, **settings: Any) -> VisualQuestionAnswering:
+    return VisualQuestionAnswering(VqaData(root=str(root), **{"answer_min": 3, **settings}))
+
+
+def small_model(task: VisualQuestionAnswering) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build(task, Genotype("vqa", ("self_att_64",), ("guided_att_64",)), ModelSettings(pool_hidden=16), 64)
+
+
+def test_splits_and_vocabularies(root: Path) -> None:
+    task = make(root)
+    assert [len(task.split(name)) for name in ("train", "val", "test")] == [48, 16, 8]
+    assert task.words == ["PAD", "UNK", "CLS", "color", "is", "it", "red", "what"]
+    # 32 images of four colours: 24 times no; ties stand in alphabetical order.
+    assert task.answers.words == ["no", "blue", "gray", "green", "red", "yes"]
+    assert make(root, answer_min=8).answers.words == ["no"]
+    assert task.test_splits == ["test"] and task.region_width == tiny_vqa.WIDTH
+
+
+def test_more_training_data(root: Path) -> None:
+    both, all_three = make(root, split="train+val"), make(root, split="train+val+vg")
+    assert len(both.split("train")) == 64 and len(both.split("val")) == 16
+    assert len(all_three.split("train")) == 67
+    assert both.words == make(root).words and set(all_three.words) - set(both.words) == {"hue", "has", "which"}
+    assert all_three.answers.words == make(root).answers.words
+    batch = all_three.split("train").batch(np.arange(64, 67), np.random.default_rng(0))
+    assert batch.targets["scores"].argmax(1).tolist() == [3, 1, 3]  # green, blue, green
+    assert not any("val is trained on" in line for line in make(root).remarks)
+    assert any("val is trained on (SPLIT=train+val)" in line for line in both.remarks)
+    model = small_model(both)
+    with judging(model):
+        assert any("val is trained on" in note for note in both.evaluate(model, both.split("val"), 8).notes)
+
+
+def test_a_batch_holds_every_image_once(root: Path) -> None:
+    split = make(root).split("train")
+    indices = np.array([5, 0, 4, 1, 30])
+    inputs, targets = split.batch(indices, np.random.default_rng(0))
+    assert inputs.image_index.tolist() == [1, 0, 1, 0, 2] and inputs.text_index is None
+    regions, *_, pad = split.store.gather(np.array([1, 3, 16]), 100)
+    assert torch.equal(inputs.regions, regions) and torch.equal(inputs.regions_pad, pad)
+    assert inputs.tokens.shape == (5, 4)
+    # Eight said so and one with a full stop; "unsure" is no answer of the network's.
+    words, scores = make(root).answers.words, targets["scores"]
+    names = [["no"], ["green"], ["gray"], ["no"], ["red"]]
+    assert [[words[i] for i in row.nonzero().flatten()] for row in scores] == names
+    assert scores.max(1)[0].tolist() == [1] * 5
+
+
+def test_regions_and_words_are_cut(root: Path) -> None:
+    inputs = make(root, max_regions=1, max_tokens=2).split("train").batch(np.arange(8), np.random.default_rng(0)).inputs
+    assert inputs.regions.shape[1] == 1 and inputs.tokens.shape[1] == 2
+
+
+def test_taken_samples_are_those_of_the_whole(root: Path) -> None:
+    split = make(root).split("train")
+    some = split.take(np.array([7, 3])).take(np.array([1]))
+    assert some.image_ids.tolist() == [split.image_ids[3]] and len(some) == 1
+    one, same = (
+        some.batch(np.array([0]), np.random.default_rng(0)),
+        split.batch(np.array([3]), np.random.default_rng(0)),
+    )
+    assert torch.equal(one.inputs.tokens, same.inputs.tokens)
+    assert torch.equal(one.targets["scores"], same.targets["scores"])
+
+
+def test_the_order_of_annotations_does_not_matter(root: Path) -> None:
+    before = make(root).split("train")
+    name = ANNOTATIONS.format("train2014")
+    entries = tiny_vqa.read(root, name, "annotations")
+    tiny_vqa.write(root, name, "annotations", [entries[i] for i in np.random.default_rng(0).permutation(len(entries))])
+    after = make(root).split("train")
+    rows = np.arange(48)
+    assert torch.equal(before.samples.answers.targets(rows), after.samples.answers.targets(rows))
+    assert after.samples.answer_types.tolist() == ["other", "yes/no"] * 24
+
+
+@needs_reference
+def test_the_loss_of_the_reference() -> None:
+    facts, tensors = load_reference("vqa")
+    task = VisualQuestionAnswering.__new__(VisualQuestionAnswering)
+    batch = Batch(None, {"scores": torch.from_numpy(tensors["targets/ans"])})
+    loss = task.loss(lambda _: torch.from_numpy(tensors["outputs"]), batch)["loss"]
+    assert float(loss) == pytest.approx(facts["loss"], rel=1e-5)
+
+
+def test_scores_of_given_answers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make(root)
+    split = task.split("val")
+    given = np.full(len(split), task.answers.ids["no"])
+    monkeypatch.setattr("tasks.vqa.predict", lambda *_: given)
+    found = task.evaluate(None, split, 8)
+    # Six of eight images are not red.
+    assert found.metrics == {"accuracy": 37.5, "other": 0.0, "yes/no": 75.0}
+    assert found.details == {"is it": 75.0, "what color is": 0.0}
+    assert found.notes == ["16 questions; always 'no' would score 37.50"]
+    assert found.predictions[0] == {"question_id": 101000, "answer": "no"} and len(found.predictions) == 16
+
+
+def test_predictions_stand_in_the_order_of_the_questions(root: Path) -> None:
+    task = make(root)
+    split, model = task.split("val"), small_model(task)
+    split = split.take(np.random.default_rng(0).permutation(16))
+    with judging(model):
+        alone = [int(model(split.batch(np.array([i]), np.random.default_rng(0)).inputs).argmax(1)) for i in range(16)]
+        assert predict(model, split, 5).tolist() == alone
+
+
+def test_submissions_are_checked(tmp_path: Path) -> None:
+    path, ids = tmp_path / "result.json", np.array([7, 8])
+    for broken in (
+        [{"question_id": 7, "answer": "no"}],
+        [{"question_id": 7, "answer": "no"}, {"question_id": 7, "answer": "no"}],
+        [{"question_id": 7, "answer": "no"}, {"question_id": 8, "answer": 2}],
+    ):
+        path.write_text(json.dumps(broken))
+        with pytest.raises(UserError, match="result.json does not answer each of the 2 questions once"):
+            check_submission(path, ids)
+    path.write_text('[{"question_id": 8, "answer": ""}, {"question_id": 7, "answer": "no"}]')
+    check_submission(path, ids)
+
+
+def test_training_without_test_files_then_a_submission(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("g.json").write_text('{"task": "vqa", "encoder": ["self_att_64"], "decoder": ["guided_att_64"]}')
+    sizes = ["--model.pool_hidden=16", "--model.word_width=16", "--retrain.width=64", "--retrain.epochs=15"]
+    rate = ["--retrain.lr=2e-3", "--retrain.batch_size=8", "--retrain.warmup_steps=10", "--retrain.val_every=5"]
+    options = [f"--data.root={root}", "--gpu=cpu", "--data.answer_min=3", "--data.split=train+val", *sizes, *rate]
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    for path in (root / "coco_extract/test2015", root / "vqa" / QUESTIONS.format("test2015")):
+        shutil.move(path, hidden)
+    retrain(["--geno=g.json", "--version=a", *options])
+    assert json.loads(Path("logs/ckpts/result_test/metrics_a.json").read_text())["metrics"]["val"]["accuracy"] > 95
+    with pytest.raises(UserError, match="test2015 does not exist"):
+        retrain(["--geno=g.json", "--run=test", "--ckpt=logs/ckpts/a/best.pt", *options])
+    said = capsys.readouterr().out
+    assert "val is trained on (SPLIT=train+val)" in said and f"DATA={root} SPLIT=train+val" in said.replace("\n", "")
+
+    shutil.move(hidden / "test2015", root / "coco_extract")
+    shutil.move(hidden / QUESTIONS.format("test2015"), root / "vqa")
+    retrain(["--geno=g.json", "--run=test", "--ckpt=logs/ckpts/a/best.pt", "--version=b", *options])
+    submitted = Path("logs/ckpts/result_test/result_run_b.json")
+    assert str(submitted) in capsys.readouterr().out
+    answers = {entry["question_id"]: entry["answer"] for entry in json.loads(submitted.read_text())}
+    asked = tiny_vqa.read(root, QUESTIONS.format("test2015"), "questions")
+    assert sorted(answers) == sorted(question["question_id"] for question in asked)
+    assert sum(answers[1000 * image] == tiny_vqa.COLORS[image % 4] for image in range(201, 205)) >= 3
+    assert json.loads(Path("logs/ckpts/result_test/metrics_b.json").read_text())["metrics"] == {"test": {}}
+
+    retrain(["--geno=g.json", "--run=val", "--ckpt=logs/ckpts/a/best.pt", "--version=c", *options])
+    assert len(json.loads(Path("logs/ckpts/result_test/result_run_c_val.json").read_text())) == 16
+    scored = json.loads(Path("logs/ckpts/result_test/metrics_c.json").read_text())["metrics"]["val"]
+    assert set(scored) == {"accuracy", "other", "yes/no", "is it", "what color is"}
+
+
+Change = Callable[[list[dict[str, Any]]], Any]
+
+
+def _repeat(entries: list[dict[str, Any]]) -> None:
+    entries[4]["question_id"] = entries[1]["question_id"]
+
+
+Q, A = (QUESTIONS, "questions"), (ANNOTATIONS, "annotations")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        (Q, _repeat, r"has question_id 1001 twice, in questions\[1\] and questions\[4\]"),
+        (A, _repeat, r"has question_id 24000 twice, in annotations\[1\] and annotations\[4\]"),
+        (Q, lambda e: e.pop(0), "1 question ids of .*annotations.json have no question in .*: 1000;"),
+        (A, lambda e: e.pop(0), "1 question ids of .*questions.json have no annotation in .*: 24001"),
+        (Q, lambda e: e.clear(), "has no questions; a file of VQA questions holds a list of them"),
+        (Q, lambda e: e[3].pop("image_id"), r"questions\[3\]: 'image_id' is missing or not a whole number"),
+        (Q, lambda e: e[3].update(question=5), r"questions\[3\]: 'question' is missing or not a text"),
+        (Q, lambda e: e[0].update(image_id=77), "1 of the 25 images of the questions of .* no features .*: 77"),
+        (A, lambda e: e[2].pop("answer_type"), r"annotations\[2\]: 'answer_type' is missing"),
+        (A, lambda e: e[2]["answers"].clear(), r"annotations\[2\]: 'answers' is empty"),
+        (A, lambda e: e[2]["answers"][3].pop("answer"), r"annotations\[2\]: every one of 'answers'"),
+    ],
+)
+def test_bad_files_are_named(root: Path, file: tuple[str, str], change: Change, said: str) -> None:
+    name, key = file[0].format("train2014"), file[1]
+    entries = tiny_vqa.read(root, name, key)
+    change(entries)
+    tiny_vqa.write(root, name, key, entries)
+    with pytest.raises(UserError, match=said) as caught:
+        make(root).split("train")
+    assert name in str(caught.value)
+
+
+def test_other_bad_files(root: Path) -> None:
+    path = root / "vqa" / QUESTIONS.format("val2014")
+    whole = path.read_text()
+    path.write_text(whole[:200])
+    with pytest.raises(UserError, match="val2014_questions.json is not valid JSON at line 1, column"):
+        make(root)
+    path.write_text("[]")
+    with pytest.raises(UserError, match="val2014_questions.json has no questions"):
+        make(root)
+    path.write_text(whole)
+    (root / "vqa/VG_annotations.json").unlink()
+    assert len(make(root).split("train")) == 48
+    with pytest.raises(UserError, match="VG_annotations.json does not exist; it should be a file of VQA annotations"):
+        make(root, split="train+val+vg").split("train")
+    (root / "vqa" / ANNOTATIONS.format("val2014")).unlink()
+    task = make(root)
+    assert task.answers.words == ["no", "blue", "gray", "green", "red", "yes"]
+    with pytest.raises(UserError, match="val2014_annotations.json does not exist"):
+        task.split("val")
+
+
+def test_unknown_names_are_refused(root: Path) -> None:
+    with pytest.raises(UserError, match=r"SPLIT='train\+vg' is unknown .*did you mean"):
+        make(root, split="train+vg")
+    with pytest.raises(UserError, match="no split 'test-dev'; choose one of train, val, test; did you mean 'test'"):
+        make(root).split("test-dev")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not here")
+def test_real_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a pack whose own folder cannot be written lies under logs
+    for name in ("coco_extract", "vqa"):
+        (tmp_path / name).symlink_to(REAL / name)
+    task = make(tmp_path, answer_min=8)
+    assert len(task.answers) == 13 and len(task.split("test")) > 0
+    split = task.split("val")
+    assert len(split) == 937 and split.samples.answers.best_constant(split.rows)[1] == pytest.approx(0.3767, abs=1e-4)
