@@ -6,8 +6,10 @@ and nothing else.
 
 from __future__ import annotations
 
+import math
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,95 +19,63 @@ from common.errors import UserError
 from common.files import read_json
 from tasks.words import tokenise
 
+# By data set who divided it, the usual one first, and into which splits.
+DIVISIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "refcoco": {"unc": ("train", "val", "testA", "testB")},
+    "refcoco+": {"unc": ("train", "val", "testA", "testB")},
+    "refcocog": {"umd": ("train", "val", "test"), "google": ("train", "val")},
+}
 SLACK = 2.0  # pixels by which a box may overshoot its image: annotators' tools round
+_INSTANCES = "COCO's instances, with the lists 'images' and 'annotations'"
+_KINDS = {int: "a whole number", str: "a text", list: "a list"}
+
+
+class RefFiles(NamedTuple):
+    """The files of one division of a data set: the pickle and its boxes, or a JSON file per split instead."""
+
+    pickle: Path
+    instances: Path
+    by_split: dict[str, Path]
 
 
 class Expression(NamedTuple):
     """One sentence about one box."""
 
-    ref_id: int
-    sent_id: int
+    ref_id: int | None  # None where a JSON file does not say
+    sent_id: int | None
     image: int
     split: str
     tokens: list[str]
-    box: tuple[float, float, float, float]  # xyxy pixels, both corners inside
+    bbox: list[float]  # x, y, width, height in pixels, as COCO has it
 
 
-def read_expressions(folder: Path, split_by: str, splits: Iterable[str]) -> list[Expression]:
-    """Read ``refs(<split_by>).p`` with ``instances.json``, or one ``<split>.json`` per split where there is no pickle.
+def files_of(root: Path, dataset: str, split_by: str) -> RefFiles:
+    """Where the expressions of a division lie under the data root.
+
+    JSON files stand beside the pickles for the usual division, and in a folder of the division's name for others.
+    """
+    folder = root / "refs" / dataset
+    usual = split_by == next(iter(DIVISIONS[dataset]))
+    written = folder if usual else folder / split_by
+    by_split = {split: written / f"{split}.json" for split in DIVISIONS[dataset][split_by]}
+    return RefFiles(folder / f"refs({split_by}).p", folder / "instances.json", by_split)
+
+
+def read_expressions(files: RefFiles) -> list[Expression]:
+    """Read the pickle, or the JSON files where there is none.
 
     Raises:
         UserError: the files are missing, malformed or inconsistent.
     """
-    pickled = folder / f"refs({split_by}).p"
-    if pickled.exists():
-        return _from_refs(pickled, load_pickle(pickled), _read_instances(folder / "instances.json"))
-    written = {split: folder / f"{split}.json" for split in splits}
-    if not any(path.exists() for path in written.values()):
-        names = ", ".join(path.name for path in written.values())
-        raise UserError(f"{folder} holds neither {pickled.name} nor {names}; see data/README.md for the layout")
-    return [one for split, path in written.items() if path.exists() for one in _from_json(path, split)]
-
-
-class _Safe(pickle.Unpickler):
-    """Builds containers, texts and numbers; whatever else a pickle asks for is refused by name."""
-
-    def __init__(self, file: Any, path: Path) -> None:
-        super().__init__(file, encoding="latin1")
-        self.path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise UserError(
-                f"{self.path} asks for {module}.{name}, which lists of expressions have no use for; "
-                "it may be harmful, so nothing of it was run: get the file from the data set's authors"
-            )
-        return _ALLOWED[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise UserError(f"{self.path} refers to things outside itself ({pid!r}); get it from the data set's authors")
-
-
-def _dtype(code: str, *_: Any) -> _Code:
-    return _Code(code)
-
-
-class _Code:
-    """Stands for a numpy dtype while a scalar is read."""
-
-    def __init__(self, code: str) -> None:
-        if code[:1] not in "biufSU":
-            raise UserError(f"a numpy value of type {code!r} is no number and no text")
-        self.type = np.dtype(code)
-
-    def __setstate__(self, state: Sequence[Any]) -> None:
-        if state[1] in ("<", ">"):
-            self.type = self.type.newbyteorder(state[1])
-
-
-def _scalar(code: _Code, data: bytes | str) -> Any:
-    raw = data.encode("latin1") if isinstance(data, str) else data
-    return np.frombuffer(raw, code.type)[0].item()
-
-
-def _text(data: str, encoding: str) -> bytes:
-    return data.encode(encoding)
-
-
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("_codecs", "encode"): _text,  # how Python 3 writes bytes for Python 2
-    ("collections", "OrderedDict"): dict,
-    **{
-        (module, name): {"set": set, "frozenset": frozenset, "int": int, "long": int, "float": float, "bool": bool}[
-            name
-        ]
-        for module in ("builtins", "__builtin__")
-        for name in ("set", "frozenset", "int", "long", "float", "bool")
-    },
-    ("numpy", "dtype"): _dtype,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,
-}
+    if files.pickle.exists():
+        return _from_refs(files.pickle, _Instances(files.instances))
+    written = {split: path for split, path in files.by_split.items() if path.exists()}
+    if not written:
+        names = ", ".join(map(str, files.by_split.values()))
+        raise UserError(f"there is neither {files.pickle} nor one of {names}; see data/README.md for the layout")
+    # Files of other tools may stand alone; then boxes cannot be held against the size of their image.
+    instances = _Instances(files.instances) if files.instances.exists() else None
+    return [one for split, path in written.items() for one in _from_json(path, split, instances)]
 
 
 def load_pickle(path: Path) -> Any:
@@ -121,54 +91,111 @@ def load_pickle(path: Path) -> Any:
         raise
     # A broken pickle fails in a dozen ways: UnpicklingError, EOFError, ValueError, KeyError, AttributeError, ...
     except Exception as error:
-        raise UserError(f"{path} is truncated or no pickle ({error}); copy it again") from error
+        raise UserError(
+            f"cannot read {path} ({error}); it is truncated or no pickle of texts and numbers: copy it again"
+        ) from error
 
 
-class _Instance(NamedTuple):
-    image: int
-    box: Sequence[float]  # x, y, width, height
+class _Safe(pickle.Unpickler):
+    """Builds containers, texts and numbers; whatever else a pickle asks for is refused by name."""
+
+    def __init__(self, file: Any, path: Path) -> None:
+        super().__init__(file, encoding="latin1")
+        self.path = path
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise UserError(
+                f"{self.path} asks for {module}.{name}, which lists of expressions have no use for; "
+                "it may be harmful, so it was not run: get the file from the data set's authors"
+            )
+        return _ALLOWED[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise UserError(f"{self.path} refers to things outside itself ({pid!r}); get it from the data set's authors")
 
 
-def _read_instances(path: Path) -> tuple[dict[int, _Instance], dict[int, tuple[float, float]]]:
-    what = "COCO's instances with the lists 'images' and 'annotations'"
-    try:
-        tree = read_json(path, what)
-        boxes = {one["id"]: _Instance(one["image_id"], one["bbox"]) for one in tree["annotations"]}
-        return boxes, {one["id"]: (one["width"], one["height"]) for one in tree["images"]}
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is not {what} (at {error})") from error
+class _Code:
+    """Stands for a numpy dtype while a scalar is read."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        # Never objects or structures, which may hold objects.
+        if not re.fullmatch("[biufSU][0-9]+", code):
+            raise ValueError(f"a numpy value of type {code!r} is no number and no text")
+        self.type = np.dtype(code)
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        if state[1] in ("<", ">"):
+            self.type = self.type.newbyteorder(state[1])
 
 
-def _from_refs(path: Path, refs: Any, instances: tuple[dict, dict]) -> list[Expression]:
-    boxes, sizes = instances
+def _scalar(code: _Code, data: bytes | str) -> Any:
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(raw, code.type)[0].item()
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    return text.encode(encoding)
+
+
+_PLAIN = {"set": set, "frozenset": frozenset, "int": int, "long": int, "float": float, "bool": bool}
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    **{(module, name): kind for module in ("builtins", "__builtin__") for name, kind in _PLAIN.items()},
+    ("_codecs", "encode"): _encode,  # how Python 3 writes bytes for Python 2
+    ("collections", "OrderedDict"): dict,
+    ("numpy", "dtype"): _Code,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
+}
+
+
+class _Instances:
+    """The annotations and images of an instances.json by id."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, tree = path, read_json(path, _INSTANCES)
+        self.annotations, self.images = (self._by_id(tree, key) for key in ("annotations", "images"))
+
+    def _by_id(self, tree: Any, key: str) -> dict[int, Any]:
+        entries = tree.get(key) if isinstance(tree, dict) else None
+        if not isinstance(entries, list):
+            raise UserError(f"{self.path} has no list {key!r}; it should be {_INSTANCES}")
+        return {_field(f"{self.path}, {key}[{place}]", one, "id", int): one for place, one in enumerate(entries)}
+
+    def size(self, image: int) -> tuple[int, int] | None:
+        """Width and height, None where the file does not have the image."""
+        if image not in self.images:
+            return None
+        where = f"{self.path}, image {image}"
+        return _field(where, self.images[image], "width", int), _field(where, self.images[image], "height", int)
+
+
+def _from_refs(path: Path, instances: _Instances) -> list[Expression]:
     found = []
-    for number, ref in enumerate(_list(path, refs)):
-        where = f"{path}, ref {ref.get('ref_id', number) if isinstance(ref, Mapping) else number}"
-        try:
-            annotation = ref["ann_id"]
-            if annotation not in boxes:
-                raise UserError(f"{where}: annotation {annotation} is not in {path.parent / 'instances.json'}")
-            instance = boxes[annotation]
-            box = corners(where, instance.box, sizes.get(instance.image))
-            found += [
-                Expression(ref["ref_id"], one["sent_id"], instance.image, ref["split"], _tokens(one), box)
-                for one in ref["sentences"]
-            ]
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{where}: it lacks or misuses {error}") from error
+    for place, ref in enumerate(_list(path, load_pickle(path))):
+        where = f"{path}, entry {place}"
+        ref_id, annotation = _field(where, ref, "ref_id", int), _field(where, ref, "ann_id", int)
+        if annotation not in instances.annotations:
+            raise UserError(f"{where} (ref {ref_id}): its annotation {annotation} is not in {instances.path}")
+        box_at = f"{instances.path}, annotation {annotation}"
+        image = _field(box_at, instances.annotations[annotation], "image_id", int)
+        box = _bbox(box_at, instances.annotations[annotation], instances.size(image))
+        split = _field(where, ref, "split", str)
+        for number, one in enumerate(_field(where, ref, "sentences", list)):
+            said = f"{where}, sentence {number}"
+            found.append(Expression(ref_id, _id(said, one, "sent_id"), image, split, _tokens(said, one), box))
     return found
 
 
-def _from_json(path: Path, split: str) -> list[Expression]:
+def _from_json(path: Path, split: str, instances: _Instances | None) -> list[Expression]:
     found = []
-    for number, one in enumerate(_list(path, read_json(path, "a list of expressions"))):
-        where = f"{path}, entry {number}"
-        try:
-            box = corners(where, one["bbox"], None)
-            ids = one.get("ref_id", number), one.get("sent_id", number)
-            found.append(Expression(*ids, one["image_id"], one.get("split", split), _tokens(one), box))
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{where}: it lacks or misuses {error}") from error
+    for place, one in enumerate(_list(path, read_json(path, "a list of referring expressions"))):
+        where = f"{path}, entry {place}"
+        image = _field(where, one, "image_id", int)
+        box = _bbox(where, one, instances and instances.size(image))
+        own = _field(where, one, "split", str) if "split" in one else split
+        ids = _id(where, one, "ref_id"), _id(where, one, "sent_id")
+        found.append(Expression(*ids, image, own, _tokens(where, one), box))
     return found
 
 
@@ -178,26 +205,35 @@ def _list(path: Path, value: Any) -> list[Any]:
     return value
 
 
-def _tokens(sentence: Mapping[str, Any]) -> list[str]:
-    given = sentence.get("tokens") or sentence.get("sent") or sentence.get("raw") or sentence["sentence"]
-    return tokenise(given if isinstance(given, str) else " ".join(given))
+def _field(where: str, entry: Any, name: str, kind: type) -> Any:
+    value = entry.get(name) if isinstance(entry, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UserError(f"{where}: {name!r} is missing or not {_KINDS[kind]}")
+    return value
 
 
-def corners(where: str, box: Sequence[float], size: tuple[float, float] | None) -> tuple[float, float, float, float]:
-    """COCO's x, y, width, height as two corners, both inside.
+def _id(where: str, entry: Any, name: str) -> int | None:
+    return _field(where, entry, name, int) if isinstance(entry, dict) and entry.get(name) is not None else None
 
-    Args:
-        where: for the error message.
-        box: pixels.
-        size: width and height of the image, where known.
 
-    Raises:
-        UserError: the box is empty or outside its image.
-    """
+def _tokens(where: str, sentence: Any) -> list[str]:
+    keys = ("tokens", "sent", "raw", "sentence") if isinstance(sentence, dict) else ()
+    given = [sentence[key] for key in keys if key in sentence]
+    text = next(filter(None, given), "")
+    if not given or not (isinstance(text, str) or (isinstance(text, list) and all(isinstance(w, str) for w in text))):
+        raise UserError(f"{where}: it needs 'tokens', a list of words, or a text 'raw' or 'sentence'")
+    return tokenise(text if isinstance(text, str) else " ".join(text))
+
+
+def _bbox(where: str, entry: Any, size: tuple[int, int] | None) -> list[float]:
+    box = _field(where, entry, "bbox", list)
+    if len(box) != 4 or not all(isinstance(side, int | float) and math.isfinite(side) for side in box):
+        raise UserError(f"{where}: 'bbox' is {box}; it should be four numbers: x, y, width, height in pixels")
     x, y, width, height = box
-    if not (width > 0 and height > 0):
-        raise UserError(f"{where}: box {list(box)} is empty; it should be x, y, width, height in pixels")
+    if width <= 0 or height <= 0:
+        raise UserError(f"{where}: the box {box} is empty; it should be x, y, width, height in pixels")
     beyond = size is not None and (x + width > size[0] + SLACK or y + height > size[1] + SLACK)
     if beyond or x < -SLACK or y < -SLACK:
-        raise UserError(f"{where}: box {list(box)} lies outside its image of width and height {size}")
-    return x, y, x + width - 1, y + height - 1
+        image = f"its image of {size[0]} x {size[1]} pixels" if size else "its image"
+        raise UserError(f"{where}: the box {box} (x, y, width, height) lies outside {image}")
+    return box

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from space.inputs import Inputs
 from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
 from tasks.boxes import decode, encode, overlaps
 from tasks.packed import FeatureStore
-from tasks.refs import Expression, read_expressions
+from tasks.refs import DIVISIONS, Expression, files_of, read_expressions
 from tasks.words import TokenStore, Vocabulary
 
 OVERLAP = 0.5  # least intersection over union at which a box counts as found
@@ -31,19 +31,8 @@ OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiple
 OFFSET_WEIGHT = 0.5
 
 
-class DataSet(NamedTuple):
-    """The usual division of a data set, others there are, and the splits of each."""
-
-    divisions: dict[str, tuple[str, ...]]  # the first one is the default
-    older: str  # the name older feature folders have
-
-
-DATASETS = {
-    "refcoco": DataSet({"unc": ("train", "val", "testA", "testB")}, "refcoco"),
-    "refcoco+": DataSet({"unc": ("train", "val", "testA", "testB")}, "refcoco+"),
-    "refcocog": DataSet({"umd": ("train", "val", "test"), "google": ("train", "val")}, "refcocg"),
-}
 FEATURES = {"vg_woref": "detfeat100_woref", "coco_mrcn": "vgd_coco/fix100"}
+OLDER = {"refcocog": "refcocg"}  # how older releases of features spell a data set
 
 
 @dataclass
@@ -87,7 +76,7 @@ class VgdSplit(Split):
     ) -> None:
         self.data, self.store, self.expressions, self.tokens, self.rows = data, store, expressions, tokens, rows
         self._images = np.array([one.image for one in expressions], np.int64)
-        self.boxes = np.array([one.box for one in expressions], np.float64).reshape(-1, 4)
+        self.boxes = corners(np.array([one.bbox for one in expressions], np.float64).reshape(-1, 4))
 
     def __len__(self) -> int:
         return len(self.expressions)
@@ -142,27 +131,33 @@ class VisualGrounding(Task):
 
     def __init__(self, data: VgdData) -> None:
         super().__init__(data)
-        _known("DATASET", data.dataset, DATASETS)
+        _known("DATASET", data.dataset, DIVISIONS)
         _known("FEAT", data.feat, FEATURES)
-        divisions = DATASETS[data.dataset].divisions
+        divisions = DIVISIONS[data.dataset]
         self.split_by = data.split_by or next(iter(divisions))
         _known("data.split_by", self.split_by, divisions)
         self.splits = divisions[self.split_by]
         self.store = FeatureStore([self._features()])
-        folder = Path(data.root) / "refs" / data.dataset
-        expressions = read_expressions(folder, self.split_by, self.splits)
+        self.files = files_of(Path(data.root), data.dataset, self.split_by)
+        expressions = read_expressions(self.files)
         self.expressions = {name: [one for one in expressions if one.split == name] for name in self.splits}
-        if not self.expressions["train"]:
-            raise UserError(f"{folder} has no expression of the split train; is it divided by {self.split_by}?")
+        self._need("train")
         self.vocabulary = self._vocabulary()
 
     def _features(self) -> Path:
         root = Path(self.data.root)
         if self.data.features or self.data.feat == "vg_woref":
             return root / (self.data.features or FEATURES["vg_woref"])
-        names = [f"{name}_{self.split_by}" for name in (self.data.dataset, DATASETS[self.data.dataset].older)]
+        dataset = self.data.dataset
+        names = [f"{name}_{self.split_by}" for name in (dataset, OLDER.get(dataset, dataset))]
         folders = [root / FEATURES[self.data.feat] / name for name in names]
         return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+    def _need(self, split: str) -> list[Expression]:
+        if not self.expressions[split]:
+            path = self.files.pickle if self.files.pickle.exists() else self.files.by_split[split]
+            raise UserError(f"{path} gives no expression of the split {split}; get it from the data set's authors")
+        return self.expressions[split]
 
     def _vocabulary(self) -> Vocabulary:
         """Training words; with given vectors also the other splits' words, as published."""
@@ -177,9 +172,7 @@ class VisualGrounding(Task):
     def split(self, name: str) -> VgdSplit:
         """train, val, and testA, testB or test."""
         self._check_split(name, self.splits, f" on {self.data.dataset} ({self.split_by})")
-        expressions = self.expressions[name]
-        if not expressions:
-            raise UserError(f"{self.title} on {self.data.dataset}: no expression is of the split {name}")
+        expressions = self._need(name)
         self.store.require([one.image for one in expressions], f"the {name} expressions of {self.data.dataset}")
         tokens = TokenStore(self.vocabulary.encode(one.tokens, self.data.max_tokens) for one in expressions)
         return VgdSplit(self.data, self.store, expressions, tokens, np.arange(len(expressions)))
@@ -207,10 +200,13 @@ class VisualGrounding(Task):
             chance[indices] = ((batch.targets["overlap"] > 0).sum(1) / real).numpy()
         hit = np.array([overlaps(a[None], b[None])[0, 0] >= OVERLAP for a, b in zip(boxes, split.boxes, strict=True)])
         predictions = [
-            {"ref_id": one.ref_id, "sent_id": one.sent_id, "box": [round(x, 2) for x in box], "score": round(score, 4)}
+            {**_ids(one), "box": [round(x, 2) for x in box], "score": round(score, 4)}
             for one, box, score in zip(split.expressions, boxes.tolist(), certainty.tolist(), strict=True)
         ]
-        note = f"{len(split)} phrases; a region by chance would score {100 * chance.mean():.2f}"
+        note = (
+            f"{len(split)} phrases; a region by chance would score {100 * chance.mean():.2f}; "
+            f"{100 * (chance > 0).mean():.2f} % have a region that overlaps the true box by half"
+        )
         return Evaluation({"accuracy": float(100 * hit.mean())}, predictions=predictions, notes=[note])
 
     def save_predictions(self, predictions: Any, folder: Path, version: str, split: str) -> list[Path]:
@@ -218,6 +214,16 @@ class VisualGrounding(Task):
         path = folder / f"result_run_{version}_{split}.json"
         write_json(path, predictions, indent=None)
         return [path]
+
+
+def corners(boxes: np.ndarray) -> np.ndarray:
+    """(N,4) x, y, width, height to (N,4) x1, y1, x2, y2 with both corners inside."""
+    return np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:] - 1), axis=1)
+
+
+def _ids(one: Expression) -> dict[str, int]:
+    given = {"ref_id": one.ref_id, "sent_id": one.sent_id}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def grounding_loss(scores: Tensor, offsets: Tensor, overlap: Tensor, wanted: Tensor) -> dict[str, Tensor]:

@@ -65,3 +65,9 @@ def test_every_yaml_and_every_profile_loads(task: str, stage: str) -> None:
         if stage == "search":
             config.space.validate()
             config.search.validate()
+
+
+def test_the_readme_maps_every_file() -> None:
+    readme = (ROOT / "README.md").read_text()
+    files = [path for package in MAY_IMPORT for path in (ROOT / package).glob("*.py") if path.name[:2] != "__"]
+    assert [str(path) for path in files if path.name not in readme] == []

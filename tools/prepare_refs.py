@@ -1,7 +1,9 @@
-"""Write referring expressions as one JSON per split: ``python -m tools.prepare_refs --data data``.
+"""Referring expressions as plain JSON, a file per split: ``python -m tools.prepare_refs --data data``.
 
-Nothing needs this: grounding reads the data sets' own files. It is for people who want to look at them, or to hand
-them to other tools, without loading a pickle.
+Reads the pickles of RefCOCO, RefCOCO+ and RefCOCOg under refs/ (without trusting them) and writes train.json, val.json,
+testA.json, ... beside them; those of RefCOCOg's division by Google go to refs/refcocog/google/. An entry is a sentence:
+{"tokens", "image_id", "bbox" (x, y, width, height in pixels), "split", "ref_id", "sent_id"}. The task reads the pickles
+by itself: this is for other programs, and for machines that should hold no pickles.
 """
 
 from __future__ import annotations
@@ -9,56 +11,46 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError, run
 from common.files import write_json
-from tasks.refs import Expression, read_expressions
-from tasks.vgd import DATASETS
+from tasks.refs import DIVISIONS, Expression, RefFiles, files_of, read_expressions
 
 
-def prepare(folder: Path, split_by: str, splits: Sequence[str]) -> list[Path]:
-    """Write ``<split_by>/<split>.json`` into the folder of a data set; returns the files.
+def entry(one: Expression) -> dict[str, Any]:
+    """An expression as the JSON files have it."""
+    ids = {"ref_id": one.ref_id, "sent_id": one.sent_id}
+    return {"tokens": one.tokens, "image_id": one.image, "bbox": one.bbox, "split": one.split, **ids}
+
+
+def convert(files: RefFiles) -> dict[Path, int]:
+    """Write a JSON file for every split of a division that has sentences. Returns the number of sentences by file.
 
     Raises:
-        UserError: the data set's files are missing or malformed.
+        UserError: the pickle is broken, unsafe, or does not fit its instances.json.
     """
-    expressions = read_expressions(folder, split_by, splits)
-    written = []
-    for split in splits:
-        path = folder / split_by / f"{split}.json"
-        if entries := [entry(one) for one in expressions if one.split == split]:
+    expressions, counts = read_expressions(files), {}
+    for split, path in files.by_split.items():
+        entries = [entry(one) for one in expressions if one.split == split]
+        if entries:
             write_json(path, entries, indent=None)
-            written.append(path)
-    return written
-
-
-def entry(one: Expression) -> dict[str, object]:
-    """An expression as other tools write it; the box is x, y, width, height as in COCO."""
-    x1, y1, x2, y2 = one.box
-    return {
-        "ref_id": one.ref_id,
-        "sent_id": one.sent_id,
-        "image_id": one.image,
-        "split": one.split,
-        "tokens": one.tokens,
-        "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1],
-    }
+            counts[path] = len(entries)
+    return counts
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prepare every data set and division that is there."""
-    parser = argparse.ArgumentParser(prog="python -m tools.prepare_refs", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("data"), help="data root with the folder refs")
+    """Read the command line and convert every pickle there is."""
+    parser = argparse.ArgumentParser(prog="python -m tools.prepare_refs", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the data root, which has the pickles in refs/")
     root = parser.parse_args(arguments).data
-    written = []
-    for name, dataset in DATASETS.items():
-        for split_by, splits in dataset.divisions.items():
-            if (root / "refs" / name / f"refs({split_by}).p").exists():
-                written += prepare(root / "refs" / name, split_by, splits)
-    if not written:
-        raise UserError(f"{root / 'refs'} holds no refs(unc).p, refs(google).p or refs(umd).p; see data/README.md")
-    print("\n".join(map(str, written)))
-    print(f"next: make search TASK=vgd DATA={root}")
+    divisions = [files_of(root, name, split_by) for name, known in DIVISIONS.items() for split_by in known]
+    found = [files for files in divisions if files.pickle.exists()]
+    if not found:
+        raise UserError(f"none of {', '.join(str(files.pickle) for files in divisions)} is there; see data/README.md")
+    for files in found:
+        for path, count in convert(files).items():
+            print(f"{path}: {count:,} sentences")
 
 
 if __name__ == "__main__":
