@@ -53,6 +53,7 @@ def save(
         "settings": dataclasses.asdict(settings),
         "width": width,
         "words": task.words,
+        "labels": task.labels,
         "region_width": task.region_width,
         "epoch": epoch,
         "metrics": dict(metrics),
@@ -80,7 +81,7 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
         UserError: the file is another thing, of another genotype, or does not fit the data.
     """
     state = checkpoint.load(path)
-    if not {"model", "genotype", "settings", "width", "words", "region_width", "epoch"} <= state.keys():
+    if not {"model", "genotype", "settings", "width", "words", "labels", "region_width", "epoch"} <= state.keys():
         raise UserError(f"{path} is no trained network; give the best.pt of a retraining")
     kept = Genotype.from_dict(state["genotype"])
     if genotype is not None and genotype != kept:
@@ -94,6 +95,11 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
         raise UserError(
             f"checkpoint {path} knows {len(state['words'])} words, the data gives {len(task.words)} others; "
             "use the data root, word_vectors and split it was trained with"
+        )
+    if state["labels"] != task.labels:
+        raise UserError(
+            f"checkpoint {path} knows {len(state['labels'])} answers, the data gives {len(task.labels)} others; "
+            "use the annotations and data.answer_min it was trained with"
         )
     model = build(task, kept, ModelSettings(**state["settings"]), state["width"])
     try:

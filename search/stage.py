@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.errors import UserError
 from engine import optim
 from engine.batches import Endless, first_images
 from engine.runtime import Runtime
@@ -21,9 +22,15 @@ from tasks.base import Batch, Split, Task, judging
 
 
 def halves(split: Split, share: float, rng: np.random.Generator) -> tuple[Split, Split]:
-    """Divide a split by image: ``share`` of its images (at least one on each side) and the others."""
+    """Divide a split by image: ``share`` of its images and the others, at least two on each side.
+
+    Raises:
+        UserError: there are fewer than four images.
+    """
     images = rng.permutation(np.unique(split.image_ids))
-    cut = min(max(1, round(share * len(images))), len(images) - 1)
+    if len(images) < 4:
+        raise UserError(f"a search needs at least four training images, two for each half; there are {len(images)}")
+    cut = min(max(2, round(share * len(images))), len(images) - 2)
     first = np.isin(split.image_ids, images[:cut])
     return split.take(np.flatnonzero(first)), split.take(np.flatnonzero(~first))
 

@@ -94,6 +94,11 @@ class Task(ABC):
         return self.vocabulary.words
 
     @property
+    def labels(self) -> list[str]:
+        """What the outputs of the head stand for, by place, where that depends on the data."""
+        return []
+
+    @property
     def word_vectors(self) -> np.ndarray | None:
         """(len(words), d) float32 vectors to start the embedding from, or None to learn them."""
         return word_vectors(self.words, self.data.word_vectors)

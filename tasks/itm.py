@@ -28,6 +28,7 @@ from tasks.base import Batch, Evaluation, Split, Task
 from tasks.matching import encode_images, encode_texts, score_matrix, score_pairs
 from tasks.negatives import Negatives
 from tasks.packed import FeatureStore
+from tasks.places import locate
 from tasks.retrieval import chance, folds, metrics
 from tasks.words import TokenStore, Vocabulary, tokenise
 
@@ -36,24 +37,29 @@ MARGIN = 0.2
 
 
 class Layout(NamedTuple):
-    """Where a data set lies under the data root, and the file stems of its splits."""
+    """Where a data set lies under the data root (the first place that is there), and the file stems of its splits."""
 
     features: tuple[str, ...]
-    texts: str
+    parts: tuple[str, ...]  # the folders inside the features' one
+    texts: tuple[str, ...]
     splits: dict[str, str]
 
 
 LAYOUTS = {
     "flickr": Layout(
-        ("flickr_rois_resnet101_fix36",), "itm/f30k_precomp", {"train": "train", "val": "dev", "test": "test"}
+        ("flickr_rois_resnet101_fix36", "itm/flickr_bua-r101-fix36"),
+        ("",),
+        ("itm/f30k_precomp", "itm/flickr"),
+        {"train": "train", "val": "dev", "test": "test"},
     ),
     "coco": Layout(
-        ("rois_resnet101_fix36/train2014", "rois_resnet101_fix36/val2014"),
-        "itm/coco_precomp",
+        ("rois_resnet101_fix36", "itm/bua-r101-fix36"),
+        ("train2014", "val2014"),
+        ("itm/coco_precomp", "itm/coco"),
         {"train": "train", "val": "dev", "test": "test", "testall": "testall"},
     ),
 }
-FLICKR_IDS = "itm/dataset_flickr30k.json"
+FLICKR_IDS = ("itm/dataset_flickr30k.json", "itm/dataset.json")
 
 
 @dataclass
@@ -102,7 +108,7 @@ def read_captions(root: Path, layout: Layout, stem: str, id_map: Mapping[int, in
     Raises:
         UserError: a file is missing, an id is no number or unknown, or captions are not five per image.
     """
-    folder = root / layout.texts
+    folder = locate(root, layout.texts)
     caps_file, ids_file = folder / f"{stem}_caps.txt", folder / f"{stem}_ids.txt"
     captions = read_text(caps_file, "a caption a line, five lines an image").splitlines()
     ids = _read_ids(ids_file)
@@ -123,7 +129,7 @@ def read_captions(root: Path, layout: Layout, stem: str, id_map: Mapping[int, in
     if id_map is not None:
         missing = sorted(set(ids.tolist()) - id_map.keys())
         if missing:
-            raise UserError(f"{ids_file} names imgid {missing[0]}, which {root / FLICKR_IDS} does not have")
+            raise UserError(f"{ids_file} names imgid {missing[0]}, which {locate(root, FLICKR_IDS)} does not have")
         ids = np.array([id_map[i] for i in ids.tolist()], np.int64)
     return Captions([tokenise(caption) for caption in captions], ids)
 
@@ -142,7 +148,7 @@ def read_flickr_ids(root: Path) -> dict[int, int]:
     Raises:
         UserError: the file is missing, malformed, or an entry has no imgid or no number in its filename.
     """
-    path = root / FLICKR_IDS
+    path = locate(root, FLICKR_IDS)
     what = "Karpathy's split file with a list 'images' of entries with 'imgid' and 'filename'"
     try:
         entries = [(int(entry["imgid"]), entry["filename"]) for entry in read_json(path, what)["images"]]
@@ -251,11 +257,17 @@ class ImageTextMatching(Task):
         if data.loss not in ("bce", "margin"):
             raise UserError(f"data.loss={data.loss!r} is unknown; choose bce or margin")
         self.layout, self.root = LAYOUTS[data.dataset], Path(data.root)
-        folders = (data.features,) if data.features else self.layout.features
-        self.store = FeatureStore([self.root / folder for folder in folders])
+        self.store = FeatureStore(self._features())
         self.id_map = read_flickr_ids(self.root) if data.dataset == "flickr" else None
         self.read = {"train": self._read("train")}
         self.vocabulary = self._vocabulary()
+
+    def _features(self) -> list[Path]:
+        if self.data.features:
+            return [self.root / self.data.features]
+        # The first part tells the layout: packs stand in for the parts, never for the folder around them.
+        folder = locate(self.root, self.layout.features, self.layout.parts[0])
+        return [folder / part for part in self.layout.parts]
 
     def _read(self, split: str) -> Captions:
         captions = read_captions(self.root, self.layout, self.layout.splits[split], self.id_map)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from common.errors import UserError
+
 Scorer = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 GROUP = 128  # images mined together; their captions and regions are encoded once
 
@@ -18,12 +20,15 @@ class Negatives:
 
     Args:
         image_of: (C,) the image of every caption of the split, any ids.
+
+    Raises:
+        UserError: they are all of one image.
     """
 
     def __init__(self, image_of: np.ndarray) -> None:
         self.images, self.row_of = np.unique(image_of, return_inverse=True)
         if len(self.images) < 2:
-            raise ValueError("negatives need at least two images")
+            raise UserError("a split of one image has no negatives; take at least two images (data, or val_images)")
         self.captions_of = np.argsort(self.row_of, kind="stable")
         self.count_of = np.bincount(self.row_of)
         self.start_of = np.cumsum(self.count_of) - self.count_of

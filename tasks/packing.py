@@ -115,6 +115,11 @@ def _places(folder: Path, cache: Path | None) -> list[Path]:
     return [cache / apart] if cache is not None else [whole.parent / ".packed" / whole.name, CACHE / apart]
 
 
+def is_packed(folder: Path) -> bool:
+    """Whether a feature folder has a pack, though it may itself be gone by now."""
+    return any((place / INDEX).exists() for place in _places(folder, None))
+
+
 def _valid(place: Path, source: Source | None) -> Pack | None:
     try:
         pack = Pack(place)

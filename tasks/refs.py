@@ -17,6 +17,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import read_json
+from tasks.places import locate
 from tasks.words import tokenise
 
 # By data set who divided it, the usual one first, and into which splits.
@@ -54,7 +55,7 @@ def files_of(root: Path, dataset: str, split_by: str) -> RefFiles:
 
     JSON files stand beside the pickles for the usual division, and in a folder of the division's name for others.
     """
-    folder = root / "refs" / dataset
+    folder = locate(root, (f"refs/{dataset}", f"vgd/{dataset}"))
     usual = split_by == next(iter(DIVISIONS[dataset]))
     written = folder if usual else folder / split_by
     by_split = {split: written / f"{split}.json" for split in DIVISIONS[dataset][split_by]}

@@ -31,8 +31,12 @@ OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiple
 OFFSET_WEIGHT = 0.5
 
 
-FEATURES = {"vg_woref": "detfeat100_woref", "coco_mrcn": "vgd_coco/fix100"}
-OLDER = {"refcocog": "refcocg"}  # how older releases of features spell a data set
+# Where features lie under the root; of coco_mrcn each data set has its own, and older releases spell one differently.
+FEATURES = {
+    "vg_woref": ("detfeat100_woref", "vgd/bua-r101-fix100"),
+    "coco_mrcn": tuple(f"{above}vgd_coco/fix100/{{{name}}}" for above in ("", "vgd/") for name in ("dataset", "older")),
+}
+OLDER = {"refcocog": "refcocg"}
 
 
 @dataclass

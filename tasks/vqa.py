@@ -25,6 +25,7 @@ from space.network import Model
 from tasks.answers import AnswerTable, AnswerVocabulary, by_kind
 from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
 from tasks.packed import FeatureStore
+from tasks.places import locate
 from tasks.questions import Annotations, Questions, check_submission, read_annotations, read_questions
 from tasks.words import TokenStore, Vocabulary
 
@@ -47,6 +48,7 @@ PARTS = {
 }
 TRAINED_ON = ("train", "train+val", "train+val+vg")
 SPLITS = ("train", "val", "test")
+TEXTS, FEATURES = ("vqa", "vqa/annotations"), ("coco_extract", "vqa/bua-r101-max100")
 
 
 @dataclass
@@ -55,8 +57,9 @@ class VqaData:
 
     Args:
         root: folder of the data sets, laid out as data/README.md says.
-        texts: folder of questions and annotations, relative to root.
-        features: folder of the folders train2014, val2014 and test2015 of region features, relative to root.
+        texts: folder of questions and annotations instead of the usual one, relative to root.
+        features: folder of the folders train2014, val2014 and test2015 of region features instead of the usual one,
+            relative to root.
         split: the questions to train on: train, train+val, or train+val+vg (with Visual Genome).
         max_regions: at most so many regions of an image, the first ones.
         max_tokens: at most so many words of a question.
@@ -65,8 +68,8 @@ class VqaData:
     """
 
     root: str = "data/demo"
-    texts: str = "vqa"
-    features: str = "coco_extract"
+    texts: str | None = None
+    features: str | None = None
     split: str = "train"
     max_regions: PositiveInt = 100
     max_tokens: PositiveInt = 14
@@ -138,7 +141,7 @@ class VisualQuestionAnswering(Task):
                 f"SPLIT={data.split!r} is unknown to {self.title}; choose one of {', '.join(TRAINED_ON)}"
                 + did_you_mean(data.split, TRAINED_ON)
             )
-        self.texts = Path(data.root) / data.texts
+        self.texts = locate(data.root, [data.texts] if data.texts else TEXTS, PARTS["train"].questions)
         self.trained_on = data.split.split("+")
         # val is scored after every epoch, so its features are needed whatever is trained on.
         self.store = self._store("train", "val")
@@ -148,7 +151,8 @@ class VisualQuestionAnswering(Task):
         self.answers = self._answer_vocabulary()
 
     def _store(self, *parts: str) -> FeatureStore:
-        folder = Path(self.data.root) / self.data.features
+        usual = FEATURES if self.data.features is None else [self.data.features]
+        folder = locate(self.data.root, usual, PARTS["train"].features[0])
         return FeatureStore([folder / name for part in parts for name in PARTS[part].features])
 
     def questions(self, part: str) -> Questions:
@@ -165,8 +169,12 @@ class VisualQuestionAnswering(Task):
         return self._annotations[part]
 
     def _vocabulary(self) -> Vocabulary:
-        """The words of train and val (so that SPLIT=train and train+val share them), and of vg if it is trained on."""
-        parts = dict.fromkeys(("train", "val", *self.trained_on))
+        """The words of train and val (so that SPLIT=train and train+val share them), and of vg if it is trained on.
+
+        With given vectors also those of test and vg where they are there, as published.
+        """
+        given = [] if self.data.word_vectors is None else [part for part in PARTS if self._has_questions(part)]
+        parts = dict.fromkeys(("train", "val", *self.trained_on, *given))
         return Vocabulary.of(tokens for part in parts for tokens in self.questions(part).tokens)
 
     def _answer_vocabulary(self) -> AnswerVocabulary:
@@ -174,6 +182,11 @@ class VisualQuestionAnswering(Task):
         parts = [part for part in ("train", "val") if (self.texts / PARTS[part].annotations).exists()]
         most_common = [answer for part in parts or ["train"] for answer in self.annotations(part).most_common]
         return AnswerVocabulary.of(most_common, self.data.answer_min)
+
+    @property
+    def labels(self) -> list[str]:
+        """The answers it can give."""
+        return self.answers.words
 
     @property
     def remarks(self) -> list[str]:
@@ -189,8 +202,10 @@ class VisualQuestionAnswering(Task):
     @property
     def final_splits(self) -> list[str]:
         """val, which has numbers to show, and test where it is there: nobody needs its files to train."""
-        has_test = (self.texts / PARTS["test"].questions).exists()
-        return ["val", *(self.test_splits if has_test else [])]
+        return ["val", *(self.test_splits if self._has_questions("test") else [])]
+
+    def _has_questions(self, part: str) -> bool:
+        return (self.texts / PARTS[part].questions).exists()
 
     def split(self, name: str) -> VqaSplit:
         """train (what data.split says), val or test."""

@@ -1,0 +1,47 @@
+"""The search as a run: two halves that never meet, an early stop, numbers that loader processes do not change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.run import main as search
+from search.stage import halves
+from tasks.itm import ImageTextMatching, ItmData
+from test_end_to_end import metrics, settings
+from tools.demo_data import make_demo
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.8, 0.99])
+def test_the_halves_never_meet(demo: Path, share: float) -> None:
+    split = ImageTextMatching(ItmData(root=str(demo))).split("train")
+    weights, alphas = halves(split, share, np.random.default_rng(0))
+    images = [set(half.image_ids.tolist()) for half in (weights, alphas)]
+    assert all(images) and not images[0] & images[1]
+    assert len(weights) + len(alphas) == len(split)
+    for half, own in ((weights, images[0]), (alphas, images[1])):
+        assert len(own) >= 2
+        captions, rows = half.negatives.draw(np.arange(len(half)), np.random.default_rng(1))
+        drawn = {*half.image_ids[captions].tolist(), *half.negatives.images[rows].tolist()}
+        assert drawn <= own
+
+
+def test_a_settled_search_stops_early(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    still = ["--search.alpha_start=0", "--search.alpha_lr=1e-12", "--search.epochs=9", "--search.patience=2"]
+    search([*settings("search", "itm", demo, "still"), *still])
+    assert max(record["epoch"] for record in metrics("still")) == 3
+
+
+def test_loader_processes_change_no_number(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for workers in (0, 2):
+        search([*settings("search", "itm", demo, f"w{workers}"), f"--workers={workers}", "--data.hard_from=1"])
+    assert metrics("w0") == metrics("w2")
