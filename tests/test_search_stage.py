@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_end_to_end import metrics, settings
 
 from search.run import main as search
 from search.stage import halves
 from tasks.itm import ImageTextMatching, ItmData
-from test_end_to_end import metrics, settings
 from tools.demo_data import make_demo
 
 
