@@ -25,5 +25,5 @@ def run(main: Callable[[], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nstopped by Ctrl-C; whatever a checkpoint holds is safe (go on with RESUME=1)", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         sys.exit(130)

@@ -76,6 +76,7 @@ class Loop:
                 self.totals[name] = self.totals.get(name, 0.0) + value
             if stopped:
                 self.save()
+                self.log.say(f"saved in {label}, step {self.step}; go on with RESUME=1 VERSION={self.files.version}")
                 raise KeyboardInterrupt
             if time.monotonic() - saved > 60 * self.training.save_minutes:
                 self.save()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from test_end_to_end import metrics, settings
 
 from search.run import main as search
-from search.stage import halves
+from search.stage import SearchStage, halves
 from tasks.itm import ImageTextMatching, ItmData
 from tools.demo_data import make_demo
 
@@ -45,3 +46,23 @@ def test_loader_processes_change_no_number(demo: Path, tmp_path: Path, monkeypat
     for workers in (0, 2):
         search([*settings("search", "itm", demo, f"w{workers}"), f"--workers={workers}", "--data.hard_from=1"])
     assert metrics("w0") == metrics("w2")
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    step = SearchStage.train_step
+
+    def interrupted(self: SearchStage, *arguments: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(SearchStage, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search(settings("search", "itm", demo, "stopped"))
+    assert "saved in epoch 1/2, step 1; go on with RESUME=1 VERSION=stopped" in capsys.readouterr().out
+    monkeypatch.setattr(SearchStage, "train_step", step)
+    search([*settings("search", "itm", demo, "stopped"), "--resume=true"])
+    search(settings("search", "itm", demo, "whole"))
+    assert metrics("stopped") == metrics("whole")
