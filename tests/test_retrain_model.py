@@ -1,0 +1,80 @@
+"""Networks built from genotypes: the published sizes, box features, spaces of other extents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.errors import UserError
+from engine.config import load_config
+from engine.run import RunOptions
+from genotypes.genotype import Genotype, load, published
+from retrain.model import build
+from retrain.settings import RetrainSettings
+from space.settings import ModelSettings, SideSettings, SpaceSettings
+from tasks.find import find_task
+from tasks.itm import ImageTextMatching, ItmData
+from tools.demo_data import make_demo
+
+GENOTYPE = Genotype("itm", ("self_att_64", "feed_forward"), ("rel_self_att_64", "guided_att_64"))
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> ImageTextMatching:
+    return ImageTextMatching(ItmData(root=str(make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40))))
+
+
+@pytest.mark.parametrize("name", ["itm", "vqa", "vgd"])
+def test_the_large_model_is_the_published_one(name: str, task: ImageTextMatching) -> None:
+    sections = {"model": ModelSettings, "retrain": RetrainSettings}
+    argv = [f"--task={name}", "--profile=large"]
+    config = load_config("retrain", argv, find=find_task, top=RunOptions, sections=sections)
+    assert (config.retrain.width, config.retrain.lr) == (1024, 0.7e-4)
+    with torch.device("meta"):
+        model = build(task, GENOTYPE, config.model, config.retrain.width)
+    attention = model.network.backbone.decoder[1].op.inner
+    assert (attention.head, attention.heads) == (128, 8)
+    assert model.head.text.score[0].out_features == 1024 and model.head.out.in_features == 2048
+
+
+def test_box_features_tell_where_a_region_is(task: ImageTextMatching) -> None:
+    inputs = task.split("val").batch(np.arange(4), np.random.default_rng(0)).inputs
+    moved = inputs._replace(boxes=inputs.boxes + 20)
+    plain = Genotype("itm", ("feed_forward",), ("self_att_64", "guided_att_64"))  # reads no boxes by itself
+    for option in (False, True):
+        torch.manual_seed(0)
+        model = build(task, plain, ModelSettings(bbox_features=option, pool_hidden=16), 64).eval()
+        assert torch.allclose(model(inputs), model(moved), atol=1e-6) != option
+
+
+def test_spaces_of_other_extents_are_fine_and_impossible_ones_refused() -> None:
+    for encoder, decoder in ((4, 6), (12, 18), (1, 1)):
+        SpaceSettings(
+            SideSettings(encoder, ["none"]), SideSettings(decoder, ["std_conv_3", "uniimg_att_64"])
+        ).validate()
+    decoder = SideSettings(2, ["feed_forward"])
+    for candidates, said in (
+        ([], "space.encoder.candidates is empty"),
+        (["feed_forward", "feed_forward"], "names an operation twice"),
+        (["rel_self_att_64"], "'rel_self_att_64' cannot stand in the encoder"),
+        (["self_at_64"], "did you mean 'self_att_64'"),
+    ):
+        with pytest.raises(UserError, match=said):
+            SpaceSettings(SideSettings(2, candidates), decoder).validate()
+
+
+def test_a_genotype_with_an_impossible_block_is_refused(task: ImageTextMatching) -> None:
+    with pytest.raises(UserError, match="'guided_att_64' cannot stand in the encoder"):
+        build(task, GENOTYPE.replace(encoder=("guided_att_64",)), ModelSettings(), 64)
+
+
+def test_published_genotypes_build(task: ImageTextMatching) -> None:
+    with torch.device("meta"):
+        for name in published():
+            genotype = load(name)
+            model = build(task, genotype, ModelSettings(), 512)
+            assert len(model.network.backbone.encoder) == 12 and len(model.network.backbone.decoder) == 18
+    assert Path(published()["mcan"]).exists()
