@@ -6,17 +6,18 @@ READY := $(VENV)/.mmnas-ready
 DEMO := data/demo/demo.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-data search retrain draw pack test lint clean
+.PHONY: help setup demo-data search retrain draw show pack test lint clean
 
-# The flags both stages share; the configuration refuses what it does not know.
+# The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,
 empty :=
 space := $(empty) $(empty)
 profiles = $(subst $(space),$(comma),$(strip $(MODEL) $(PROFILE)))
-shared = $(if $(TASK),--task=$(TASK)) $(if $(DATA),--data.root=$(DATA)) $(if $(DATASET),--data.dataset=$(DATASET)) \
-	$(if $(FEAT),--data.feat=$(FEAT)) $(if $(SPLIT),--data.split=$(SPLIT)) $(if $(VERSION),--version=$(VERSION)) \
-	$(if $(filter-out 0,$(RESUME)),--resume=true) $(if $(GPU),--gpu=$(GPU)) $(if $(NW),--workers=$(NW)) \
-	$(if $(SEED),--seed=$(SEED)) $(if $(profiles),--profile=$(profiles))
+named = $(if $(TASK),--task=$(TASK)) $(if $(DATA),--data.root=$(DATA)) $(if $(DATASET),--data.dataset=$(DATASET)) \
+	$(if $(FEAT),--data.feat=$(FEAT)) $(if $(SPLIT),--data.split=$(SPLIT)) $(if $(profiles),--profile=$(profiles)) \
+	$(if $(SEED),--seed=$(SEED))
+shared = $(named) $(if $(VERSION),--version=$(VERSION)) $(if $(filter-out 0,$(RESUME)),--resume=true) \
+	$(if $(GPU),--gpu=$(GPU)) $(if $(NW),--workers=$(NW))
 extra = $(foreach pair,$(ARGS),'--$(pair)')
 
 help:
@@ -26,6 +27,7 @@ help:
 	@echo "                             (tasks: itm vqa vgd)        RESUME=1 GPU NW BS SEED ARGS"
 	@echo "  make retrain GENO=...      train what was found        the same, and RUN=train|val|test CKPT"
 	@echo "  make draw GENO=...         figure of a genotype        OUT=file.svg|png|pdf|dot"
+	@echo "  make show CKPT=... TASK=... predictions over pictures  DATA DATASET SPLIT FEAT PICTURES COUNT OUT"
 	@echo "  make demo-data             make the built-in data      (search and retrain do it when needed)"
 	@echo "  make pack DATA=...         pack region features        (search and retrain do it when needed)"
 	@echo "  make test                  run the tests               make lint   check style"
@@ -63,6 +65,10 @@ retrain: $(READY) $(if $(DATA),,$(DEMO))
 
 draw: $(READY)
 	@$(PY) -m tools.draw $(if $(GENO),--geno=$(GENO)) $(if $(OUT),--out=$(OUT))
+
+show: $(READY) $(if $(DATA),,$(DEMO))
+	@$(PY) -m tools.show $(named) $(if $(CKPT),--ckpt=$(CKPT)) $(if $(PICTURES),--pictures=$(PICTURES)) \
+		$(if $(COUNT),--count=$(COUNT)) $(if $(OUT),--out=$(OUT)) $(extra)
 
 pack: $(READY)
 	@$(PY) -m tools.pack $(if $(DATA),--data=$(DATA))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from torch import nn
 
 from common.errors import UserError
@@ -18,10 +19,13 @@ from space.ops import check
 from space.settings import ModelSettings
 from tasks.assemble import assemble
 from tasks.base import Task
+from tasks.words import Vocabulary
 
 
-def build(task: Task, genotype: Genotype, settings: ModelSettings, width: int) -> Model:
-    """The network of a genotype with the task's head.
+def build(
+    task: Task, genotype: Genotype, settings: ModelSettings, width: int, vectors: np.ndarray | None = None
+) -> Model:
+    """The network of a genotype with the task's head, its word embedding started from ``vectors`` if there are any.
 
     Raises:
         UserError: the genotype holds an operation that is unknown or not allowed on its side.
@@ -32,7 +36,7 @@ def build(task: Task, genotype: Genotype, settings: ModelSettings, width: int) -
     def blocks(**sizes: float) -> tuple[list[nn.Module], list[nn.Module]]:
         return [Block(name, **sizes) for name in genotype.encoder], [Block(name, **sizes) for name in genotype.decoder]
 
-    return assemble(task, settings, width, blocks)
+    return assemble(task, settings, width, blocks, vectors)
 
 
 def save(
@@ -50,7 +54,7 @@ def save(
         "model": model.state_dict(),
         "task": task.name,
         "genotype": genotype.as_dict(),
-        "settings": dataclasses.asdict(settings),
+        "settings": {**dataclasses.asdict(settings), "word_width": model.network.embedding.embedding_dim},
         "width": width,
         "words": task.words,
         "labels": task.labels,
@@ -74,14 +78,14 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
 
     Args:
         path: a file that ``save`` wrote.
-        task: the task to evaluate on.
+        task: the task to evaluate on; it takes over the network's vocabulary.
         genotype: what the user believes the network is, or None to take the file's word.
 
     Raises:
         UserError: the file is another thing, of another genotype, or does not fit the data.
     """
     state = checkpoint.load(path)
-    if not {"model", "genotype", "settings", "width", "words", "labels", "region_width", "epoch"} <= state.keys():
+    if not {"model", "genotype", "settings", "width", "words", "region_width", "epoch"} <= state.keys():
         raise UserError(f"{path} is no trained network; give the best.pt of a retraining")
     kept = Genotype.from_dict(state["genotype"])
     if genotype is not None and genotype != kept:
@@ -91,14 +95,12 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
             f"checkpoint {path} was trained on features of width {state['region_width']}, "
             f"the data root has {task.region_width}; use the features it was trained on"
         )
-    if state["words"] != task.words:
+    # A network reads with the words it was trained on, whatever vocabulary other data or settings would give.
+    task.vocabulary = Vocabulary(state["words"])
+    labels = state.get("labels", task.labels)
+    if labels != task.labels:
         raise UserError(
-            f"checkpoint {path} knows {len(state['words'])} words, the data gives {len(task.words)} others; "
-            "use the data root, word_vectors and split it was trained with"
-        )
-    if state["labels"] != task.labels:
-        raise UserError(
-            f"checkpoint {path} knows {len(state['labels'])} answers, the data gives {len(task.labels)} others; "
+            f"checkpoint {path} knows {len(labels)} answers, the data gives {len(task.labels)} others; "
             "use the annotations and data.answer_min it was trained with"
         )
     model = build(task, kept, ModelSettings(**state["settings"]), state["width"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     files = RunFiles(config.top, f"{config.task.name}-retrain")
     task: Task = config.task(config.data)
     settings: RetrainSettings = config.retrain
-    model = build(task, genotype, config.model, settings.width).to(runtime.device)
+    model = build(task, genotype, config.model, settings.width, task.word_vectors).to(runtime.device)
 
     def keep(epoch: int, metrics: Mapping[str, float]) -> None:
         save(files.best, model, task, genotype, config.model, settings.width, epoch + 1, metrics)
@@ -164,12 +165,13 @@ def report(
 def next_command(config: Config, ckpt: Path) -> str:
     """What a user may want to type after these numbers."""
     if config.top.run == "train":
-        # The network has the words and answers of the data it was trained on, so these must be named again.
-        usual = config.task.Data()
-        named = {"DATASET": "dataset", "SPLIT": "split"}
-        given = {key: getattr(config.data, name) for key, name in named.items() if hasattr(usual, name)}
-        extra = "".join(f" {key}={value}" for key, value in given.items() if value != getattr(usual, named[key]))
-        return f"make retrain RUN=test TASK={config.task.name} CKPT={ckpt} DATA={config.data.root}{extra}"
+        # The network has the words and answers of the data it was trained on, so what chose them must be said again.
+        usual, root = config.task.Data(), config.data.root
+        chosen = {field.name: getattr(config.data, field.name) for field in dataclasses.fields(usual)}
+        texts = [f"data.{key}={value}" for key, value in chosen.items() if isinstance(value, str) and key != "root"]
+        extra = [text for text in texts if text not in {f"data.{k}={v}" for k, v in vars(usual).items()}]
+        arguments = f' ARGS="{" ".join(extra)}"' if extra else ""
+        return f"make retrain RUN=test TASK={config.task.name} CKPT={ckpt} DATA={root}{arguments}"
     return f"make retrain GENO={config.top.geno or '<another genotype>'} to train one, or make help"
 
 

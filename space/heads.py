@@ -20,9 +20,12 @@ class AttentionPool(nn.Module):
 
     def forward(self, x: Tensor, pad: Tensor) -> Tensor:
         """(B,N,H) states, (B,N) padding -> (B,2H)."""
+        return self.merge((self.weights(x, pad).unsqueeze(1) @ x).squeeze(1))
+
+    def weights(self, x: Tensor, pad: Tensor) -> Tensor:
+        """(B,N,H) states, (B,N) padding -> (B,N) how much each position counts; they sum to 1."""
         scores = self.score(x).squeeze(-1)
-        weights = scores.masked_fill(pad, torch.finfo(scores.dtype).min).softmax(-1).to(x.dtype)
-        return self.merge((weights.unsqueeze(1) @ x).squeeze(1))
+        return scores.masked_fill(pad, torch.finfo(scores.dtype).min).softmax(-1).to(x.dtype)
 
 
 class PooledClassifier(nn.Module):

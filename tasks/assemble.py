@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from torch import nn
 
 from space.backbone import Backbone
@@ -13,18 +14,22 @@ from tasks.base import Task
 
 
 def assemble(
-    task: Task, settings: ModelSettings, width: int, blocks: Callable[..., tuple[list[nn.Module], list[nn.Module]]]
+    task: Task,
+    settings: ModelSettings,
+    width: int,
+    blocks: Callable[..., tuple[list[nn.Module], list[nn.Module]]],
+    vectors: np.ndarray | None = None,
 ) -> Model:
     """Build a model.
 
     Args:
-        task: gives vocabulary, word vectors, the features' width and the head.
+        task: gives vocabulary, the features' width and the head.
         settings: sizes.
         width: H.
         blocks: called with the sizes of an operation (``width, dropout, head_scale, relation_width``); returns the
             encoder's and the decoder's blocks.
+        vectors: (words, d) vectors that the word embedding starts from; None to start from nothing.
     """
-    vectors = task.word_vectors
     encoder, decoder = blocks(
         width=width,
         dropout=settings.dropout,

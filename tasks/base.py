@@ -17,6 +17,7 @@ from common.errors import UserError, did_you_mean
 from common.progress import track
 from space.inputs import Inputs
 from tasks.packed import FeatureStore
+from tasks.showing import Shown
 from tasks.words import LEARNED_VECTORS, Vocabulary, word_vectors
 
 
@@ -159,6 +160,14 @@ class Task(ABC):
     def save_predictions(self, predictions: Any, folder: Path, version: str, split: str) -> list[Path]:
         """Write what ``evaluate`` predicted where users of this task look for it. Returns the files written."""
         return []
+
+    def showcase(self, model: nn.Module, split: Split, indices: np.ndarray) -> list[Shown]:
+        """What the model, in eval mode and without gradients, makes of these samples of a split, to be drawn.
+
+        Raises:
+            UserError: the task has nothing to draw.
+        """
+        raise UserError(f"{self.title} has no pictures to show; a task's method `showcase` gives them")
 
 
 @contextlib.contextmanager

@@ -24,16 +24,18 @@ from common.progress import track
 from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model
-from tasks.base import Batch, Evaluation, Split, Task
+from tasks.base import Batch, Evaluation, Split, Task, device_of
 from tasks.matching import encode_images, encode_texts, score_matrix, score_pairs
 from tasks.negatives import Negatives
 from tasks.packed import FeatureStore
 from tasks.places import locate
-from tasks.retrieval import chance, folds, metrics
+from tasks.retrieval import chance, folds, metrics, positions
+from tasks.showing import Line, Shown, pooled, with_lines
 from tasks.words import TokenStore, Vocabulary, tokenise
 
 CAPTIONS = 5  # per image, in both data sets
 MARGIN = 0.2
+SHOWN = 3  # captions
 
 
 class Layout(NamedTuple):
@@ -314,14 +316,14 @@ class ImageTextMatching(Task):
         """Recalls over the whole matrix of scores; in folds where the protocol has some."""
         images, first = np.unique(split.image_ids, return_index=True)
         images = images[np.argsort(first)]  # folds are made in the files' order
-        image_of = _positions(images, split.image_ids)
+        image_of = positions(images, split.image_ids)
         scored, pools = [], folds(split.protocol, len(images), len(split))
         for pool in pools:
             captions = np.flatnonzero(np.isin(image_of, pool))
             scores = score_matrix(
                 model, split.tokens, split.rows[captions], self.store, images[pool], self.data.max_regions
             )
-            scored.append(metrics(scores, _positions(pool, image_of[captions])))
+            scored.append(metrics(scores, positions(pool, image_of[captions])))
         mean = {name: float(np.mean([fold[name] for fold in scored])) for name in scored[0]}
         size = len(pools[0]), len(split) // len(pools)
         return Evaluation(
@@ -332,8 +334,13 @@ class ImageTextMatching(Task):
             ],
         )
 
-
-def _positions(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where each wanted value stands in ``values``."""
-    order = np.argsort(values)
-    return order[np.searchsorted(values, wanted, sorter=order)]
+    def showcase(self, model: Model, split: ItmSplit, indices: np.ndarray) -> list[Shown]:
+        """The captions of the whole split that match each image best; regions by their weight for the first one."""
+        images, limit = split.image_ids[indices], self.data.max_regions
+        scores = score_matrix(model, split.tokens, split.rows, split.store, images, limit)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :SHOWN]
+        inputs = Inputs(*split.store.gather(images, limit), *split.tokens.gather(split.rows[best[:, 0]]))
+        _, shown = pooled(model, images, inputs.to(device_of(model)))
+        texts = map(self.vocabulary.decode, split.tokens.gather(split.rows[best.ravel()])[0].tolist())
+        right = split.image_ids[best] == images[:, None]
+        return with_lines(shown, ([Line(next(texts), yes) for yes in own] for own in right.tolist()))

@@ -75,3 +75,9 @@ def folds(protocol: str | None, images: int, captions: int) -> list[np.ndarray]:
             f"{images} and {captions}; leave data.protocol out or use the full split"
         )
     return list(np.arange(images).reshape(count, size))
+
+
+def positions(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each wanted value stands in ``values``."""
+    order = np.argsort(values)
+    return order[np.searchsorted(values, wanted, sorter=order)]

@@ -23,20 +23,20 @@ from space.inputs import Inputs
 from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
 from tasks.boxes import decode, encode, overlaps
 from tasks.packed import FeatureStore
+from tasks.places import locate
 from tasks.refs import DIVISIONS, Expression, files_of, read_expressions
+from tasks.showing import Box, Line, Shown, weighed
 from tasks.words import TokenStore, Vocabulary
 
 OVERLAP = 0.5  # least intersection over union at which a box counts as found
 OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiples of these
 OFFSET_WEIGHT = 0.5
 
-
-# Where features lie under the root; of coco_mrcn each data set has its own, and older releases spell one differently.
 FEATURES = {
     "vg_woref": ("detfeat100_woref", "vgd/bua-r101-fix100"),
-    "coco_mrcn": tuple(f"{above}vgd_coco/fix100/{{{name}}}" for above in ("", "vgd/") for name in ("dataset", "older")),
+    "coco_mrcn": ("vgd_coco/fix100", "vgd/vgd_coco/fix100"),
 }
-OLDER = {"refcocog": "refcocg"}
+OLDER = {"refcocog": "refcocg"}  # how older releases of features spell a data set
 
 
 @dataclass
@@ -149,13 +149,11 @@ class VisualGrounding(Task):
         self.vocabulary = self._vocabulary()
 
     def _features(self) -> Path:
-        root = Path(self.data.root)
-        if self.data.features or self.data.feat == "vg_woref":
-            return root / (self.data.features or FEATURES["vg_woref"])
-        dataset = self.data.dataset
-        names = [f"{name}_{self.split_by}" for name in (dataset, OLDER.get(dataset, dataset))]
-        folders = [root / FEATURES[self.data.feat] / name for name in names]
-        return next((folder for folder in folders if folder.is_dir()), folders[0])
+        data, usual = self.data, FEATURES[self.data.feat]
+        if data.feat == "coco_mrcn":
+            spelt = (data.dataset, OLDER.get(data.dataset, data.dataset))
+            usual = [f"{folder}/{name}_{self.split_by}" for folder in usual for name in spelt]
+        return locate(data.root, [data.features] if data.features else usual)
 
     def _need(self, split: str) -> list[Expression]:
         if not self.expressions[split]:
@@ -219,6 +217,17 @@ class VisualGrounding(Task):
         write_json(path, predictions, indent=None)
         return [path]
 
+    def showcase(self, model: nn.Module, split: VgdSplit, indices: np.ndarray) -> list[Shown]:
+        """The phrase, the predicted box and the true one; regions by the probability of being meant."""
+        inputs = split.batch(indices, np.random.default_rng(0)).inputs
+        scores, offsets = (part.float().cpu() for part in model(inputs.to(device_of(model))))
+        shown = weighed(split.image_ids[indices], inputs, scores.softmax(-1))
+        found = predicted_boxes(scores, offsets, inputs)
+        return [
+            _compare(one, box, split.boxes[index], split.expressions[index])
+            for one, box, index in zip(shown, found, indices, strict=True)
+        ]
+
 
 def corners(boxes: np.ndarray) -> np.ndarray:
     """(N,4) x, y, width, height to (N,4) x1, y1, x2, y2 with both corners inside."""
@@ -228,6 +237,13 @@ def corners(boxes: np.ndarray) -> np.ndarray:
 def _ids(one: Expression) -> dict[str, int]:
     given = {"ref_id": one.ref_id, "sent_id": one.sent_id}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _compare(shown: Shown, found: np.ndarray, true: np.ndarray, expression: Expression) -> Shown:
+    overlap = overlaps(found[None], true[None])[0, 0]
+    boxes = [Box(tuple(true.tolist()), "true"), Box(tuple(found.tolist()), "predicted")]
+    line = Line(f"overlap {overlap:.2f}", bool(overlap >= OVERLAP))
+    return shown._replace(text=" ".join(expression.tokens), lines=[line], boxes=shown.boxes + boxes)
 
 
 def grounding_loss(scores: Tensor, offsets: Tensor, overlap: Tensor, wanted: Tensor) -> dict[str, Tensor]:

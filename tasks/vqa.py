@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
 from tasks.packed import FeatureStore
 from tasks.places import locate
 from tasks.questions import Annotations, Questions, check_submission, read_annotations, read_questions
+from tasks.showing import Line, Shown, pooled, with_lines
 from tasks.words import TokenStore, Vocabulary
 
 
@@ -48,6 +50,8 @@ PARTS = {
 }
 TRAINED_ON = ("train", "train+val", "train+val+vg")
 SPLITS = ("train", "val", "test")
+SHOWN = 3  # answers
+RIGHT = 0.95  # least accuracy of an answer that is shown as right: four of ten people gave it
 TEXTS, FEATURES = ("vqa", "vqa/annotations"), ("coco_extract", "vqa/bua-r101-max100")
 
 
@@ -272,6 +276,29 @@ class VisualQuestionAnswering(Task):
         write_json(folder / name, predictions, indent=None)
         check_submission(folder / name, self.questions(split).ids)
         return [folder / name]
+
+    def showcase(self, model: Model, split: VqaSplit, indices: np.ndarray) -> list[Shown]:
+        """The question, the three best answers, and what people said where that is none of them."""
+        inputs = split.batch(indices, np.random.default_rng(0)).inputs
+        logits, shown = pooled(model, split.image_ids[indices], inputs.to(device_of(model)))
+        scores, best = logits.sigmoid().topk(min(SHOWN, len(self.answers)))
+        shown = with_lines(
+            shown, map(partial(self._said, split.samples.answers), split.rows[indices], best.numpy(), scores.tolist())
+        )
+        questions = map(self.vocabulary.decode, inputs.tokens.tolist())
+        return [one._replace(text=f"{question}?") for one, question in zip(shown, questions, strict=True)]
+
+    def _said(self, truth: AnswerTable | None, row: int, best: np.ndarray, scores: list[float]) -> list[Line]:
+        words, notes = [self.answers.words[answer] for answer in best], [f"{score:.2f}" for score in scores]
+        if truth is None:
+            return [Line(word, None, note) for word, note in zip(words, notes, strict=True)]
+        rows = np.array([row])
+        right = truth.accuracy(rows.repeat(len(best)), best) >= RIGHT
+        lines = [Line(word, bool(yes), note) for word, yes, note in zip(words, right, notes, strict=True)]
+        wanted = truth.targets(rows)[0]
+        if not right.any() and wanted.any():
+            lines.append(Line(f"people said {self.answers.words[wanted.argmax()]}"))
+        return lines
 
 
 def predict(model: nn.Module, split: VqaSplit, batch_size: int) -> np.ndarray:

@@ -61,6 +61,10 @@ class Vocabulary:
         """Ids of the first ``limit`` tokens, UNK for unknown ones; an empty text is [UNK], for a text needs a state."""
         return [self._ids.get(token, UNK) for token in tokens[:limit]] or [UNK]
 
+    def decode(self, ids: Iterable[int]) -> str:
+        """What the network reads in these ids, as a text in which an unknown word is a dash; PAD is left out."""
+        return " ".join("–" if place == UNK else self.words[place] for place in ids if place != PAD)
+
 
 class TokenStore:
     """The token ids of many texts in one flat array: 145,000 captions take some 7 MB."""

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tiny_vgd
 import torch
 from parity import load_reference, needs_reference
 from torch import nn
 
 from common.errors import UserError
-from tasks.base import Batch
+from genotypes.genotype import Genotype
+from retrain.model import build
+from retrain.run import main as retrain
+from space.settings import ModelSettings
+from tasks.base import Batch, judging
 from tasks.boxes import encode, overlaps
-from tasks.vgd import OFFSET_SCALE, VgdData, VisualGrounding, grounding_loss
+from tasks.vgd import OFFSET_SCALE, VgdData, VisualGrounding, grounding_loss, predicted_boxes
 from tools.demo_data import make_demo
 
 
@@ -79,7 +85,7 @@ def test_phrases_without_a_region_teach_nothing_and_break_nothing() -> None:
     scores, offsets = torch.randn(2, 5, requires_grad=True), torch.randn(2, 5, 4, requires_grad=True)
     loss = grounding_loss(scores, offsets, torch.zeros(2, 5), torch.zeros(2, 5, 4))["loss"]
     loss.backward()
-    assert float(loss) == 0 and not scores.grad.any() and not offsets.grad.any()
+    assert float(loss.detach()) == 0 and not scores.grad.any() and not offsets.grad.any()
 
 
 class Oracle(nn.Module):
@@ -132,3 +138,156 @@ def test_unknown_names_are_refused(demo: Path, options: dict[str, str], said: st
 def test_unknown_splits_are_refused(demo: Path) -> None:
     with pytest.raises(UserError, match="no split 'testC'; choose one of train, val, testA, testB"):
         VisualGrounding(VgdData(root=str(demo))).split("testC")
+
+
+# ---- on a root that can be read ----
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tiny_vgd.make_root(tmp_path / "root")
+
+
+def tiny(root: Path, **options: Any) -> VisualGrounding:
+    return VisualGrounding(VgdData(root=str(root), **options))
+
+
+def test_true_boxes_have_both_corners_inside(root: Path) -> None:
+    split = tiny(root).split("train")
+    assert split.boxes[0].tolist() == [10.5, 20, 37.5, 38] and split.expressions[0].bbox == [10.5, 20, 28, 19]
+
+
+def test_phrases_of_one_image_share_it(root: Path) -> None:
+    split = tiny(root).split("train")
+    wanted = np.array([0, 40, 1, 3, 41])
+    inputs = split.batch(wanted, np.random.default_rng(0)).inputs
+    images = np.unique(split.image_ids[wanted])
+    assert len(inputs.regions) == len(images) == 2 and len(inputs.tokens) == 5 and inputs.text_index is None
+    assert images[inputs.image_index].tolist() == split.image_ids[wanted].tolist()
+    some = split.take(wanted).take(np.array([4, 0]))
+    one, same = (part.batch(np.array([0]), np.random.default_rng(0)) for part in (some, split.take(np.array([41]))))
+    assert all(torch.equal(one.targets[name], same.targets[name]) for name in one.targets)
+    assert torch.equal(one.inputs.tokens, same.inputs.tokens) and len(some) == 2
+
+
+def test_more_boxes_than_the_maximum_are_cut(root: Path) -> None:
+    whole, cut = (tiny(root, max_regions=n).split("train").batch(np.arange(8), None) for n in (100, 2))
+    assert whole.inputs.regions.shape[1] == 4 and cut.inputs.regions.shape[1] == 2
+    assert torch.equal(cut.inputs.boxes, whole.inputs.boxes[:, :2])
+    assert torch.equal(cut.targets["overlap"], whole.targets["overlap"][:, :2])
+    # The third and fourth box is meant in every image, and nothing that is left overlaps it.
+    assert (cut.targets["overlap"] > 0).any(1).sum() < len(cut.targets["overlap"])
+
+
+def test_the_loss_by_hand() -> None:
+    scores = torch.tensor([[1.0, 2.0, 0.5], [0.3, 0.1, 0.2]], requires_grad=True)
+    offsets = torch.tensor([0.5, 3.0]).view(1, 2, 1).expand(2, 2, 4)
+    offsets = torch.cat((offsets, torch.zeros(2, 1, 4)), 1)
+    overlap = torch.tensor([[0.6, 0.9, 0.0], [0.0, 0.0, 0.0]])
+    losses = grounding_loss(scores, offsets, overlap, torch.zeros(2, 3, 4))
+    p = np.exp([1.0, 2.0, 0.5]) / np.exp([1.0, 2.0, 0.5]).sum()
+    # One phrase of the two has overlapping regions, two of them; Huber's loss of 0.5 is 0.125 and of 3 it is 2.5.
+    divergence = 0.4 * np.log(0.4 / p[0]) + 0.6 * np.log(0.6 / p[1])
+    assert float(losses["where"].detach()) == pytest.approx(divergence, rel=1e-5)
+    assert float(losses["loss"].detach()) == pytest.approx(divergence + 0.5 * 4 * (0.125 + 2.5) / 2, rel=1e-5)
+    losses["loss"].backward()
+    assert not scores.grad[1].any() and torch.isfinite(scores.grad).all()
+
+
+def test_padded_regions_do_not_count() -> None:
+    overlap = torch.tensor([[0.6, 0.9], [0.7, 0.0]])
+    scores, offsets = torch.randn(2, 2), torch.randn(2, 2, 4)
+    short = grounding_loss(scores, offsets, overlap, torch.ones(2, 2, 4))
+    lowest = torch.full((2, 3), torch.finfo(torch.float32).min)
+    padded = torch.cat((scores, lowest), 1).requires_grad_()
+    longer = [torch.nn.functional.pad(x, (0, 0, 0, 3)) for x in (offsets, torch.ones(2, 2, 4))]
+    long = grounding_loss(padded, longer[0], torch.nn.functional.pad(overlap, (0, 3)), longer[1])
+    assert all(torch.equal(short[name], long[name]) for name in short)
+    long["loss"].backward()
+    assert torch.isfinite(padded.grad).all() and not padded.grad[:, 2:].any()
+
+
+def test_predicted_boxes_are_moved_clipped_and_never_padding(root: Path) -> None:
+    split = tiny(root).split("train")
+    three = int(np.flatnonzero(split.image_ids == 2)[0])  # three regions beside an image of four
+    inputs = split.batch(np.array([0, three]), np.random.default_rng(0)).inputs
+    scores = torch.zeros(2, 4).masked_fill(inputs.regions_pad[inputs.image_index], torch.finfo(torch.float32).min)
+    scores[0, 3], scores[1, 1] = 1, 1
+    offsets = torch.zeros(2, 4, 4)
+    offsets[0, 3] = torch.tensor([10.0, 0, 0, 0])  # a whole width to the right
+    offsets[1, 1] = torch.tensor([0.0, 0, 500, 500])
+    boxes = predicted_boxes(scores, offsets, inputs)
+    np.testing.assert_allclose(boxes, [[175.5, 20, 199, 39], [0, 0, 199, 89]])
+    model = build(tiny(root), Genotype("vgd", ("self_att_64",), ("guided_att_64",)), ModelSettings(pool_hidden=16), 64)
+    with judging(model):
+        scores = model(inputs)[0]
+    assert inputs.regions_pad[inputs.image_index].sum() == 1 and scores[1, 3] < -1e30 < scores[:, :3].min()
+
+
+def test_predictions_stand_in_the_order_of_the_sentences(root: Path) -> None:
+    task = tiny(root)
+    torch.manual_seed(0)
+    model = build(task, Genotype("vgd", ("self_att_64",), ("guided_att_64",)), ModelSettings(pool_hidden=16), 64)
+    split = task.split("train").take(np.random.default_rng(0).permutation(40))
+    with judging(model):
+        together = task.evaluate(model, split, 7).predictions
+        alone = [task.evaluate(model, split.take(np.array([row])), 1).predictions[0] for row in range(40)]
+    assert [one["sent_id"] for one in together] == [one.sent_id for one in split.expressions]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one["box"], other["box"], atol=0.02)
+
+
+def test_ids_that_are_unknown_are_left_out(root: Path) -> None:
+    entries = [{"sentence": "red", "image_id": image, "bbox": [11, 20, 28, 19]} for image in (1, 2)]
+    for name in ("train", "val"):
+        (tiny_vgd.folder(root) / f"{name}.json").write_text(json.dumps(entries))
+    (tiny_vgd.folder(root) / "refs(unc).p").unlink()
+    task = tiny(root)
+    model = build(task, Genotype("vgd", ("self_att_64",), ("guided_att_64",)), ModelSettings(pool_hidden=16), 64)
+    with judging(model):
+        assert task.evaluate(model, task.split("val"), 8).predictions[0].keys() == {"box", "score"}
+    with pytest.raises(UserError, match="testB.json gives no expression of the split testB"):
+        task.split("testB")
+
+
+@pytest.mark.parametrize("spelt", ["refcocog_umd", "refcocg_umd"])
+def test_both_spellings_of_a_feature_folder_are_found(root: Path, spelt: str) -> None:
+    folder = root / "vgd_coco/fix100" / spelt
+    folder.parent.mkdir(parents=True)
+    (root / "detfeat100_woref").rename(folder)
+    for path in folder.iterdir():
+        with np.load(path) as file:
+            x = file["x"].T
+            kept = {key: file[key] for key in ("bbox", "image_h", "image_w")}
+        np.savez(path, fc7=x, pool5=x[:, :2], **kept)
+    (root / "refs/refcoco").rename(root / "refs/refcocog")
+    (root / "refs/refcocog/refs(unc).p").rename(root / "refs/refcocog/refs(umd).p")
+    task = tiny(root, dataset="refcocog", feat="coco_mrcn")
+    assert task.region_width == tiny_vgd.WIDTH + 2 and len(task.split("train")) > 0
+    with pytest.raises(UserError, match="umd.* gives no expression of the split test"):
+        task.split("test")
+
+
+def test_images_without_features_are_named(root: Path) -> None:
+    (root / "detfeat100_woref/COCO_train2014_000000000031.jpg.npz").unlink()
+    with pytest.raises(UserError, match="1 of the 6 images of the val expressions of refcoco have no features .*: 31;"):
+        tiny(root).split("val")
+
+
+def test_training_learns_and_writes_predictions(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("g.json").write_text('{"task": "vgd", "encoder": ["self_att_64"], "decoder": ["guided_att_64"]}')
+    sizes = ["--model.pool_hidden=16", "--model.word_width=16", "--model.dropout=0", "--retrain.width=64"]
+    rate = ["--retrain.epochs=15", "--retrain.lr=2e-3", "--retrain.batch_size=16", "--retrain.warmup_steps=10"]
+    options = [f"--data.root={root}", "--gpu=cpu", "--retrain.val_every=5", *sizes, *rate]
+    retrain(["--geno=g.json", "--version=a", *options])
+    results = Path("logs/ckpts/result_test")
+    scored = json.loads((results / "metrics_a.json").read_text())["metrics"]
+    assert scored["testA"]["accuracy"] > 90 and scored["testB"]["accuracy"] > 90  # chance is below 40
+    for name in ("testA", "testB"):
+        predicted = json.loads((results / f"result_run_a_{name}.json").read_text())
+        expressions = tiny(root).split(name).expressions
+        assert [one["sent_id"] for one in predicted] == [one.sent_id for one in expressions]
+        assert all(len(one["box"]) == 4 and 0 <= one["score"] <= 1 for one in predicted)
+    retrain(["--geno=g.json", "--run=val", "--ckpt=logs/ckpts/a/best.pt", "--version=b", *options])
+    assert (results / "result_run_b_val.json").exists()

@@ -57,6 +57,8 @@ def test_more_training_data(root: Path) -> None:
     assert len(all_three.split("train")) == 67
     assert both.words == make(root).words and set(all_three.words) - set(both.words) == {"hue", "has", "which"}
     assert all_three.answers.words == make(root).answers.words
+    # Given vectors know words that nothing was trained on, so the vocabulary takes them all, as published.
+    assert make(root, word_vectors="some").words == all_three.words
     batch = all_three.split("train").batch(np.arange(64, 67), np.random.default_rng(0))
     assert batch.targets["scores"].argmax(1).tolist() == [3, 1, 3]  # green, blue, green
     assert not any("val is trained on" in line for line in make(root).remarks)
@@ -171,7 +173,9 @@ def test_training_without_test_files_then_a_submission(
     with pytest.raises(UserError, match="test2015 does not exist"):
         retrain(["--geno=g.json", "--run=test", "--ckpt=logs/ckpts/a/best.pt", *options])
     said = capsys.readouterr().out
-    assert "val is trained on (SPLIT=train+val)" in said and f"DATA={root} SPLIT=train+val" in said.replace("\n", "")
+    assert "val is trained on (SPLIT=train+val)" in said and f'DATA={root} ARGS="data.split=train+val"' in said.replace(
+        "\n", ""
+    )
 
     shutil.move(hidden / "test2015", root / "coco_extract")
     shutil.move(hidden / QUESTIONS.format("test2015"), root / "vqa")

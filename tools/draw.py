@@ -13,6 +13,7 @@ from genotypes.forms import split
 from genotypes.genotype import Genotype, load, published
 from space.cost import genotype_cost
 from space.ops import OPS, check
+from tasks.find import find_task
 
 
 def places(reference: str) -> list[Path]:
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help=f"the figure, ending in one of {', '.join(ENDINGS)}")
     given = parser.parse_args(arguments)
     genotype = load(given.geno)
+    if "." in (genotype.task or ""):
+        find_task(genotype.task)  # the user's own module, which may bring operations
     check(genotype.encoder, "encoder")
     check(genotype.decoder, "decoder")
     if genotype.cost is None:

@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for files in found:
         for path, count in convert(files).items():
             print(f"{path}: {count:,} sentences")
+    print(f"next: make search TASK=vgd DATA={root}")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from common.errors import UserError, run
 from common.files import read_json, write_json
 from tasks.answers import AnswerVocabulary, normalise
+from tasks.places import locate
 from tasks.questions import read_annotations, read_questions
-from tasks.vqa import PARTS, VqaData
+from tasks.vqa import PARTS, TEXTS, VqaData
 
 ANNOTATORS = 10  # one person answered; VQA's format has ten answers
 
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--answer-min", type=int, default=VqaData.answer_min, help="as data.answer_min in training")
     given = parser.parse_args(arguments)
-    texts = given.data / VqaData.texts
+    texts = locate(given.data, TEXTS, PARTS["train"].questions)
     answers = known_answers(texts, given.answer_min)
     questions, annotations = convert(read_genome(given.vg), answers)
     if not questions:

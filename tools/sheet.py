@@ -1,0 +1,165 @@
+"""A sheet of images with regions, boxes and words beside each other, as a PNG. All lengths are inches."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Stroke, withStroke
+
+from common.errors import UserError
+from common.files import atomic_write
+from tasks.showing import Box, Line, Shown
+
+# Paul Tol's "vibrant" colours, told apart with every common colour blindness: https://personal.sron.nl/~pault/
+PREDICTED, TRUE, WEIGHED, RIGHT, WRONG = "#EE7733", "#0077BB", "#111111", "#007A5E", "#CC3311"
+INK, GREY, CANVAS = "#222222", "#777777", "#F2F2F2"
+DPI, COLUMNS = 200, 3
+COLUMN, GAP, MARGIN, TALLEST = 2.9, 0.28, 0.15, 3.2
+PITCH, SPACE, LEGEND = 0.165, 0.06, 0.3  # from line to line, between image and words, the legend's height
+TEXT_CHARS, LINE_CHARS = 42, 48  # that fit a column
+TEXT_SIZE, LINE_SIZE = 8.5, 7.5  # points
+MOST_WEIGHED = 3  # regions that stand out, those that count a fair share of the most weighed one
+FAIR_SHARE = 0.1
+
+
+class Row(NamedTuple):
+    """A line of words as it stands on the sheet."""
+
+    text: str
+    mark: str = ""
+    note: str = ""
+    colour: str = INK
+    heading: bool = False
+
+
+def draw_sheet(shown: Sequence[Shown], pictures: Mapping[int, Path], path: Path) -> Path:
+    """Draw a sheet.
+
+    Args:
+        shown: what to draw, in reading order.
+        pictures: by image id; an image without one is an empty canvas of its size.
+        path: the PNG to write.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        UserError: there is nothing to draw, a picture is damaged, or the file cannot be written.
+    """
+    if not shown:
+        raise UserError("there is no image to show")
+    columns = min(COLUMNS, len(shown))
+    rows = [shown[start : start + columns] for start in range(0, len(shown), columns)]
+    words = [[_rows(one) for one in row] for row in rows]
+    heights = [_image_height(row) + SPACE + PITCH * max(map(len, own)) for row, own in zip(rows, words, strict=True)]
+    width = 2 * MARGIN + columns * COLUMN + (columns - 1) * GAP
+    height = 2 * MARGIN + sum(heights) + (len(rows) - 1) * GAP + LEGEND
+    figure = Figure((width, height), dpi=DPI, facecolor="white")
+    top = height - MARGIN
+    for row, own, used in zip(rows, words, heights, strict=True):
+        for number, (one, lines) in enumerate(zip(row, own, strict=True)):
+            _cell(
+                figure, one, lines, pictures.get(one.image), MARGIN + number * (COLUMN + GAP), top, _image_height(row)
+            )
+        top -= used + GAP
+    _legend(figure, {box.role for one in shown for box in one.boxes})
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png")
+    return path
+
+
+def _image_height(row: Sequence[Shown]) -> float:
+    return min(TALLEST, max(COLUMN * one.hw[0] / one.hw[1] for one in row))
+
+
+def _rows(shown: Shown) -> list[Row]:
+    heading = [Row(part, heading=True) for part in textwrap.wrap(shown.text, TEXT_CHARS)]
+    return heading + [row for line in shown.lines for row in _line_rows(line)]
+
+
+def _line_rows(line: Line) -> list[Row]:
+    mark, colour = {True: ("✓", RIGHT), False: ("✗", WRONG), None: ("", GREY)}[line.right]
+    first, *others = textwrap.wrap(line.text, LINE_CHARS) or [""]
+    return [Row(first, mark, line.note, colour), *(Row(part, colour=colour) for part in others)]
+
+
+def _cell(
+    figure: Figure, shown: Shown, words: Sequence[Row], picture: Path | None, left: float, top: float, tall: float
+) -> None:
+    """One image with its words below; ``tall`` is the height that images of its row have."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left / width, (top - tall) / height, COLUMN / width, tall / height))
+    _image(axes, shown, picture)
+    for number, row in enumerate(words):
+        y = (top - tall - SPACE - PITCH * (number + 0.7)) / height
+        size, weight = (TEXT_SIZE, "bold") if row.heading else (LINE_SIZE, "normal")
+        indent = 0.0 if row.heading else 0.17
+        figure.text((left + indent) / width, y, row.text, size=size, weight=weight, color=INK, va="baseline")
+        figure.text(left / width, y, row.mark, size=size, color=row.colour, va="baseline", weight="bold")
+        figure.text((left + COLUMN) / width, y, row.note, size=size, color=GREY, va="baseline", ha="right")
+
+
+def _image(axes: Axes, shown: Shown, picture: Path | None) -> None:
+    height, width = shown.hw
+    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], anchor="SW", aspect="equal", facecolor=CANVAS)
+    for spine in axes.spines.values():
+        spine.set(linewidth=0.4, color="#BBBBBB")
+    if picture is not None:
+        axes.imshow(_read(picture), extent=(0, width, height, 0), interpolation="lanczos")
+    least = min(sorted((box.weight for box in shown.boxes), reverse=True)[:MOST_WEIGHED], default=1.0)
+    for box in sorted(shown.boxes, key=lambda box: (box.role != "region", box.weight)):
+        axes.add_patch(_outline(box, box.weight >= max(least, FAIR_SHARE)))
+
+
+def _read(picture: Path) -> object:
+    try:
+        return matplotlib.image.imread(picture)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"cannot read the picture {picture} ({error}); copy it again") from error
+
+
+def _outline(box: Box, stands_out: bool) -> Rectangle:
+    """A region as a hairline, or thicker by its weight where it stands out; an answer as a line with a white rim."""
+    x1, y1, x2, y2 = box.xyxy
+    looks = {"fill": False, "joinstyle": "miter"}
+    if box.role != "region":
+        colour, style = (PREDICTED, "solid") if box.role == "predicted" else (TRUE, (0, (4, 2)))
+        rim = withStroke(linewidth=3.0, foreground="white", alpha=0.8)
+        looks |= {"edgecolor": colour, "linewidth": 1.7, "linestyle": style, "path_effects": [rim]}
+    elif stands_out:
+        looks |= {"edgecolor": WEIGHED, "linewidth": 0.5 + 0.9 * box.weight}
+        looks["path_effects"] = [withStroke(linewidth=1.7 + 0.9 * box.weight, foreground="white", alpha=0.7)]
+    else:
+        looks |= {"edgecolor": "white", "linewidth": 0.4, "alpha": 0.75}
+        looks["path_effects"] = [Stroke(linewidth=0.8, foreground="black", alpha=0.35), Stroke()]
+    return Rectangle((x1, y1), x2 - x1, y2 - y1, **looks)
+
+
+def _legend(figure: Figure, roles: set[str]) -> None:
+    entries = [("region", GREY, 0.6, "solid"), ("weighed most", WEIGHED, 1.4, "solid")]
+    entries += [("predicted box", PREDICTED, 1.7, "solid")] if "predicted" in roles else []
+    entries += [("true box", TRUE, 1.7, (0, (4, 2)))] if "true" in roles else []
+    handles = [Line2D([], [], color=c, linewidth=w, linestyle=style, label=name) for name, c, w, style in entries]
+    width, height = figure.get_size_inches()
+    figure.legend(
+        handles=handles,
+        ncols=math.ceil(len(handles) / (2 if width < 2 * COLUMN else 1)),
+        loc="lower left",
+        bbox_to_anchor=(MARGIN / width, 0.5 * MARGIN / height),
+        borderpad=0,
+        borderaxespad=0,
+        frameon=False,
+        fontsize=LINE_SIZE,
+        labelcolor=GREY,
+        handlelength=1.8,
+        columnspacing=1.6,
+    )
