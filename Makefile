@@ -30,6 +30,7 @@ help:
 	@echo "  make show CKPT=... TASK=... predictions over pictures  DATA DATASET SPLIT FEAT PICTURES COUNT OUT"
 	@echo "  make demo-data             make the built-in data      (search and retrain do it when needed)"
 	@echo "  make pack DATA=...         pack region features        (search and retrain do it when needed)"
+	@echo "  make bench                 ours against plain code     ARGS=\"rows=search,loader device=cuda turns=3\""
 	@echo "  make test                  run the tests               make lint   check style"
 	@echo "  make setup                 only install                make clean  remove what was built"
 	@echo
@@ -72,6 +73,9 @@ show: $(READY) $(if $(DATA),,$(DEMO))
 
 pack: $(READY)
 	@$(PY) -m tools.pack $(if $(DATA),--data=$(DATA))
+
+bench: $(READY)
+	@$(PY) -m benchmarks.run $(extra)
 
 test: $(READY)
 	@$(PY) -m pytest

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import rows
+from benchmarks import judging, steps
 from benchmarks.data import SHAPES
 from benchmarks.measure import Row, peak_memory
 from engine.runtime import Runtime, start
@@ -33,33 +33,34 @@ def space() -> SpaceSettings:
     return SpaceSettings(SideSettings(2, whole.encoder.candidates), SideSettings(4, whole.decoder.candidates))
 
 
-@pytest.mark.parametrize("name", rows.TASKS)
-@pytest.mark.parametrize("make", [rows._weight_row, rows._arch_row], ids=["weights", "architecture"])
+@pytest.mark.parametrize("name", steps.TASKS)
+@pytest.mark.parametrize("make", [steps.weight_row, steps.arch_row], ids=["weights", "architecture"])
 def test_search_steps(name: str, make: Callable[..., Row], runtime: Runtime, space: SpaceSettings) -> None:
-    supernet, other = rows.supernets(name, space, WIDTH, runtime)
-    row = make(name, supernet, other, rows.batches(name, SHAPES[name], BATCH, runtime), runtime)
+    supernet, other = steps.supernets(name, space, WIDTH, runtime)
+    row = make(name, supernet, other, steps.batches(name, SHAPES[name], BATCH, runtime), runtime)
     assert row.check() < 1e-4
     assert row.ours() == row.textbook() == 1
 
 
-@pytest.mark.parametrize("name", rows.TASKS)
+@pytest.mark.parametrize("name", steps.TASKS)
 def test_retrain_steps(name: str, runtime: Runtime) -> None:
-    model, other = rows.networks(name, WIDTH, runtime)
-    given = rows.batches(name, SHAPES[name], BATCH, runtime)
-    assert rows.same_loss(name, model, other, given) < 1e-4
-    ours, theirs = rows.stepper(name, model, other, given, runtime, list(model.parameters()))
+    model, other = steps.networks(name, WIDTH, runtime)
+    given = steps.batches(name, SHAPES[name], BATCH, runtime)
+    assert steps.same_loss(name, model, other, given) < 1e-4
+    ours = steps.own_step(name, model, given, runtime, list(model.parameters()))
+    theirs = steps.plain_step(name, other, given)
     assert ours() == theirs() == 1
     # Everything ran, so the first step of both is the same step.
-    assert rows.same_loss(name, model, other, given) < 1e-2
+    assert steps.same_loss(name, model, other, given) < 1e-2
 
 
 def test_scores_equal_one_text_and_one_image_a_pair(runtime: Runtime, tmp_path: Path) -> None:
-    for row in rows.scoring(tmp_path, runtime, 8):
+    for row in judging.scoring(tmp_path, runtime, 8):
         assert row.check() < 1e-5, row.name
 
 
 def test_evaluation_and_loader_read_the_same(runtime: Runtime, tmp_path: Path) -> None:
-    for row in (*rows.evaluation(tmp_path, runtime, 4), *rows.loader(tmp_path, runtime, 4)):
+    for row in (*judging.evaluation(tmp_path, runtime, 4), *judging.loader(tmp_path, runtime, 4)):
         assert row.check() < 1e-4, row.name
         assert row.ours() and row.textbook()
 

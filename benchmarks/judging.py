@@ -1,0 +1,140 @@
+"""Scoring, evaluating and loading to compare: both sides hold the same weights and read the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import textbook
+from benchmarks.data import SHAPES, World, make_world
+from benchmarks.measure import Row
+from benchmarks.steps import BATCH, networks, relative
+from engine.runtime import Runtime
+from tasks.matching import encode_images, encode_texts, score_pairs
+from tasks.vqa import predict
+
+PLAIN_PAIRS = 64  # pairs that the plain scoring takes at a time
+
+
+def scoring(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
+    """Scores of all pairs of some images and captions, and of mined negatives."""
+    world = make_world("itm", root / "scoring", max(4, samples // 2), SHAPES["itm"])
+    images = np.unique(world.images)
+    matrix = np.stack(np.divmod(np.arange(len(images) * len(images)), len(images)), axis=1)
+    for width in (256, 512):
+        yield _pairs_row(f"itm scoring, H {width}", world, matrix, width, runtime)
+    drawn = np.random.default_rng(2).integers(len(images), size=(len(matrix), 2))
+    yield _pairs_row("itm negative mining, H 256", world, drawn, 256, runtime)
+
+
+def _pairs_row(title: str, world: World, pairs: np.ndarray, width: int, runtime: Runtime) -> Row:
+    """Pairs (text, image); ours takes all of them, the plain side the first few, one text and one image a pair."""
+    model, other = networks("itm", width, runtime)
+    model.eval(), other.eval()
+    shape, tokens, images = world.shape, world.split.tokens, np.unique(world.images)
+
+    def scored(chosen: np.ndarray) -> np.ndarray:
+        texts = encode_texts(model, tokens, np.arange(len(images)) * shape.per_image)
+        encoded = encode_images(model, world.task.store, images, shape.regions)
+        return score_pairs(model, texts, encoded, chosen)
+
+    def ours() -> int:
+        with torch.no_grad(), runtime.autocast():
+            scored(pairs)
+        return len(pairs)
+
+    @torch.no_grad()
+    def plain_scores(chosen: np.ndarray) -> torch.Tensor:
+        read = textbook.read_npz(world.folder, images[chosen[:, 1]], shape.regions)
+        words = textbook.pad_tokens([world.texts[text * shape.per_image] for text in chosen[:, 0]], shape.tokens)
+        dense = textbook.Dense(*(part.to(runtime.device) for part in (*read, *words)))
+        return other(dense).squeeze(-1)
+
+    some = pairs[:: max(1, len(pairs) // PLAIN_PAIRS)][:PLAIN_PAIRS]
+
+    def theirs() -> int:
+        plain_scores(some).cpu()
+        return len(some)
+
+    def check() -> float:
+        with torch.no_grad():
+            return relative(torch.from_numpy(scored(some)), plain_scores(some))
+
+    return Row(title, "pairs", ours, theirs, check, 8)
+
+
+def evaluation(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
+    """Answers and boxes of a whole split, reading included."""
+    for name in ("vqa", "vgd"):
+        world = make_world(name, root / "evaluation", samples, SHAPES[name])
+        yield _evaluation_row(name, world, runtime)
+
+
+def _evaluation_row(name: str, world: World, runtime: Runtime) -> Row:
+    model, other = networks(name, 512, runtime)
+    model.eval(), other.eval()
+    split = world.split.take(np.arange(2 * BATCH if len(world.split) > 2 * BATCH else len(world.split)))
+    count = len(split)
+
+    @torch.no_grad()
+    def ours() -> int:
+        with runtime.autocast():
+            if name == "vqa":
+                predict(model, split, BATCH)
+            else:
+                world.task.evaluate(model, split, BATCH)
+        return count
+
+    @torch.no_grad()
+    def outputs(first: int) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        some = slice(first, first + BATCH)
+        read = textbook.read_npz(world.folder, world.images[:count][some], world.shape.regions)
+        words = textbook.pad_tokens(world.texts[:count][some], world.shape.tokens)
+        return other(textbook.Dense(*(part.to(runtime.device) for part in (*read, *words))))
+
+    def theirs() -> int:
+        outputs(0)
+        return min(BATCH, count)
+
+    @torch.no_grad()
+    def check() -> float:
+        batch = split.batch(np.arange(min(BATCH, count)), np.random.default_rng(0))
+        made, wanted = model(batch.inputs.to(runtime.device)), outputs(0)
+        if name == "vqa":
+            return relative(made, wanted)
+        real = ~batch.inputs.regions_pad[batch.inputs.image_index]
+        return relative(made[0].cpu()[real], wanted[0][:, : real.shape[1]].cpu()[real])
+
+    return Row(f"{name} evaluation, H 512", "samples", ours, theirs, check, 4)
+
+
+def loader(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
+    """Batches from the disk (from its cache, on both sides)."""
+    for name in ("itm", "vqa"):
+        world = make_world(name, root / "loader", 4 * samples, SHAPES[name])
+        yield _loader_row(name, world, samples)
+
+
+def _loader_row(name: str, world: World, samples: int) -> Row:
+    store, shape, draws = world.task.store, world.shape, np.random.default_rng(3)
+    images = np.unique(world.images)
+
+    def ours() -> int:
+        store.gather(draws.choice(images, samples, replace=False), shape.regions)
+        return samples
+
+    def theirs() -> int:
+        textbook.read_npz(world.folder, draws.choice(images, samples, replace=False), shape.regions)
+        return samples
+
+    def check() -> float:
+        regions, boxes, _, pad = store.gather(images[:samples], shape.regions)
+        others = textbook.read_npz(world.folder, images[:samples], shape.regions)
+        wide = regions.shape[1]
+        alike = torch.equal(pad, others[2][:, :wide]) and torch.equal(boxes, others[1][:, :wide])
+        return relative(regions, others[0][:, :wide]) if alike else float("inf")
+
+    return Row(f"{name} loader", "images", ours, theirs, check, 8)

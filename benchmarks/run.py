@@ -1,0 +1,122 @@
+"""Measure ours against the plain implementation: ``make bench``, or ``python -m benchmarks.run --quick``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import gc
+import json
+import platform
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.judging import evaluation, loader, scoring
+from benchmarks.measure import Result, Row, compare, matmul_peak
+from benchmarks.memory import memory_rows
+from benchmarks.steps import BATCH, retrain, search
+from engine.runtime import Runtime, start
+
+SAME = 1e-4  # relative difference of losses that fp32 may leave
+OUT = Path("logs/bench")
+GROUPS: dict[str, Callable[[Path, Runtime, int], Iterator[Row]]] = {
+    "search": search,
+    "retrain": retrain,
+    "scoring": scoring,
+    "evaluation": evaluation,
+    "loader": loader,
+}
+HEAD = f"{'':34} {'ours':>9} {'plain':>9}  {'ratio':>6} {'wanted':>6}  {'MB':>6} {'plain':>6}  {'peak':>5} {'plain':>5}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure the rows asked for, print a table and write it as JSON."""
+    options = _options(argv)
+    runtime = start("cpu" if options.device == "cpu" else "0", 0, options.precision)
+    peak = matmul_peak(runtime.device)
+    facts = _facts(runtime, peak, options)
+    print(f"{facts['machine']}, {facts['threads']} threads, torch {facts['torch']}, {facts['precision']}")
+    print(f"fp32 matrix products reach {peak / 1e9:.0f} GFLOP/s; load {facts['load']}\n\n{HEAD}")
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for group in [name for name in options.rows if name in GROUPS]:
+            for row in GROUPS[group](Path(folder), runtime, options.batch):
+                result = compare(row, runtime.device, options.turns, peak)
+                results.append(result)
+                print(line(result), flush=True)
+                del row
+                gc.collect()
+        memory = memory_rows(Path(folder), options.quick) if "memory" in options.rows else {}
+    for name, value in memory.items():
+        print(f"{name}: {value:.0f} MB anonymous at the peak (wanted: under 4000)")
+    _write(options.out, facts, results, memory)
+    wrong = [result.name for result in results if not result.difference < SAME]
+    if wrong:
+        raise SystemExit(f"ours and the plain implementation differ in: {', '.join(wrong)}")
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = [*GROUPS, "memory"]
+    parser.add_argument("--rows", default=",".join(names), help=f"comma-separated, of {', '.join(names)}")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of ours; plain is fp32")
+    parser.add_argument("--quick", action="store_true", help="batch 8, one turn: whether it runs, not how fast")
+    parser.add_argument("--turns", type=int, default=5, help="timings of each side, taken alternately")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON")
+    options = parser.parse_args(argv)
+    options.rows = options.rows.split(",")
+    unknown = [name for name in options.rows if name not in names]
+    if unknown:
+        parser.error(f"no rows {', '.join(unknown)}; choose among {', '.join(names)}")
+    options.batch, options.turns = (8, 1) if options.quick else (BATCH, options.turns)
+    return options
+
+
+def _facts(runtime: Runtime, peak: float, options: argparse.Namespace) -> dict[str, Any]:
+    cuda = runtime.device.type == "cuda"
+    return {
+        "date": datetime.datetime.now().isoformat(timespec="seconds"),
+        "machine": torch.cuda.get_device_name() if cuda else _processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "precision": "bf16" if runtime.bf16 else "fp32",
+        "peak_gflops": peak / 1e9,
+        "load": Path("/proc/loadavg").read_text().split()[0],
+        "batch": options.batch,
+        "turns": options.turns,
+    }
+
+
+def _processor() -> str:
+    for line_ in Path("/proc/cpuinfo").read_text().splitlines():
+        if line_.startswith("model name"):
+            return line_.partition(":")[2].strip()
+    return platform.machine()
+
+
+def line(result: Result) -> str:
+    """A line of the table."""
+    ours, plain = result.ours, result.textbook
+    shares = [f"{100 * cost.peak_share:4.0f}%" if cost.peak_share else "    -" for cost in (ours, plain)]
+    differs = "" if result.difference < SAME else f"  DIFFERS by {result.difference:.1e}"
+    return (
+        f"{result.name + ', ' + result.unit + '/s':34} {ours.rate:9.3g} {plain.rate:9.3g}  {result.ratio:5.2f}x"
+        f" {result.target:5g}x  {ours.memory:6.0f} {plain.memory:6.0f}  {' '.join(shares)}{differs}"
+    )
+
+
+def _write(folder: Path, facts: dict[str, Any], results: list[Result], memory: dict[str, float]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{facts['date'].replace(':', '')}.json"
+    rows = [dataclasses.asdict(result) for result in results]
+    path.write_text(json.dumps({**facts, "rows": rows, "memory_mb": memory}, indent=1))
+    print(f"\nwritten to {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""Training steps to compare: both sides hold the same weights and the same batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import textbook
+from benchmarks.data import SHAPES, Shape, expand, task_of, training_batch
+from benchmarks.measure import Row
+from engine import optim
+from engine.runtime import Runtime
+from genotypes.genotype import load
+from search.arch_step import arch_step
+from search.estimators import Full
+from search.mixed import MixedOp
+from search.supernet import Supernet
+from space.backbone import Block
+from space.network import Model
+from space.settings import ModelSettings, SpaceSettings
+from tasks.assemble import assemble
+from tasks.base import judging
+
+BATCH = 64
+RATE = 1e-4
+TASKS = ("itm", "vqa", "vgd")
+
+
+def plain(model: Model, encoder: list[Any], decoder: list[Any], width: int, dropout: float) -> textbook.Textbook:
+    """The plain network with a model's weights."""
+    net, head = model.network, model.head
+    outputs = head.out.out_features if hasattr(head, "out") else 0
+    made = textbook.Textbook(
+        encoder,
+        decoder,
+        words=net.embedding.num_embeddings,
+        region_width=net.region_projection.in_features,
+        width=width,
+        outputs=outputs,
+        dropout=dropout,
+    )
+    made.load_state_dict(model.state_dict())
+    return made.to(net.embedding.weight.device)
+
+
+def supernet_of(name: str, space: SpaceSettings, width: int, runtime: Runtime, dropout: float = 0.1) -> Supernet:
+    """Our supernet."""
+
+    def blocks(**sizes: float) -> tuple[list[MixedOp], list[MixedOp]]:
+        sides = (space.encoder, space.decoder)
+        return tuple([MixedOp(side.candidates, **sizes) for _ in range(side.blocks)] for side in sides)
+
+    task = task_of(name, Width(SHAPES[name].width))
+    return Supernet(assemble(task, ModelSettings(dropout=dropout), width, blocks).to(runtime.device))
+
+
+def supernets(
+    name: str, space: SpaceSettings, width: int, runtime: Runtime, dropout: float = 0.1
+) -> tuple[Supernet, textbook.Textbook]:
+    """Our supernet and the plain one."""
+    supernet = supernet_of(name, space, width, runtime, dropout)
+    sides = [[side.candidates] * side.blocks for side in (space.encoder, space.decoder)]
+    return supernet, plain(supernet.model, *sides, width, dropout)
+
+
+def networks(name: str, width: int, runtime: Runtime, dropout: float = 0.1) -> tuple[Model, textbook.Textbook]:
+    """The published network of a task, and the plain one."""
+    genotype = load(f"mmnas_{name}")
+    sides = list(genotype.encoder), list(genotype.decoder)
+
+    def blocks(**sizes: float) -> tuple[list[Block], list[Block]]:
+        return tuple([Block(one, **sizes) for one in side] for side in sides)
+
+    model = assemble(task_of(name, Width(SHAPES[name].width)), ModelSettings(dropout=dropout), width, blocks)
+    model.to(runtime.device)
+    return model, plain(model, *sides, width, dropout)
+
+
+class Width:
+    """As much of a feature store as building a network asks for."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+
+def relative(ours: torch.Tensor, other: torch.Tensor) -> float:
+    """Largest difference, as a share of the largest value."""
+    ours, other = ours.detach().float().cpu(), other.detach().float().cpu()
+    return float((ours - other).abs().max() / other.abs().max().clamp(min=1e-12))
+
+
+def batches(name: str, shape: Shape, samples: int, runtime: Runtime) -> tuple:
+    """A batch for us, and for the plain side with its targets; the expansion belongs to nobody's time."""
+    batch = training_batch(name, shape, samples, np.random.default_rng(1)).to(runtime.device)
+    return (batch, *expand(batch, shape))
+
+
+def same_loss(name: str, ours: Model, other: textbook.Textbook, given: tuple) -> float:
+    """Difference of the losses without dropout, in fp32."""
+    task, (batch, dense, targets) = task_of(name), given
+    with judging(ours), judging(other):
+        return relative(task.loss(ours, batch)["loss"], textbook.LOSSES[name](other, dense, targets))
+
+
+def own_step(
+    name: str, model: Model, given: tuple, runtime: Runtime, weights: list[torch.nn.Parameter]
+) -> Callable[[], int]:
+    """A weight step as the stages of search and retrain take it."""
+    task, batch, optimiser = task_of(name), given[0], optim.adam(weights)
+
+    def step() -> int:
+        with runtime.autocast():
+            loss = task.loss(model, batch)["loss"]
+        loss.backward()
+        optim.step(optimiser, RATE, 1.0)
+        return 1
+
+    return step
+
+
+def plain_step(name: str, other: textbook.Textbook, given: tuple) -> Callable[[], int]:
+    """A weight step that moves every weight."""
+    _, dense, targets = given
+    optimiser = torch.optim.Adam(other.parameters(), RATE, (0.9, 0.98), 1e-9)
+
+    def step() -> int:
+        textbook.LOSSES[name](other, dense, targets).backward()
+        textbook.move(other, optimiser)
+        return 1
+
+    return step
+
+
+def search(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
+    """Weight and architecture steps of the published search."""
+    for name in TASKS:
+        supernet, other = supernets(name, SpaceSettings(), 256, runtime)
+        given = batches(name, SHAPES[name], samples, runtime)
+        yield weight_row(name, supernet, other, given, runtime)
+        yield arch_row(name, supernet, other, given, runtime)
+
+
+def weight_row(name: str, supernet: Supernet, other: textbook.Textbook, given: tuple, runtime: Runtime) -> Row:
+    ours = own_step(name, supernet.model, given, runtime, supernet.weights)
+    theirs = plain_step(name, other, given)
+
+    # Both sides draw their paths from equal streams, so that they walk the same ones.
+    streams = [torch.Generator().manual_seed(0) for _ in range(2)]
+
+    def choose(stream: torch.Generator) -> None:
+        supernet.sample(stream)
+        for block, mine in zip(other.blocks, supernet.blocks, strict=True):
+            block.active = mine.active
+
+    def walk() -> int:
+        choose(streams[0])
+        return ours()
+
+    def walk_plainly() -> int:
+        choose(streams[1])
+        return theirs()
+
+    def check() -> float:
+        choose(torch.Generator().manual_seed(1))
+        return same_loss(name, supernet.model, other, given)
+
+    return Row(f"search {name}, weight step", "steps", walk, walk_plainly, check, 4)
+
+
+def arch_row(name: str, supernet: Supernet, other: textbook.Textbook, given: tuple, runtime: Runtime) -> Row:
+    task, (batch, dense, targets) = task_of(name), given
+    generator, adam = torch.Generator().manual_seed(0), {"lr": 0.1, "betas": (0.0, 0.999)}
+    alphas = [block.alpha for block in other.blocks]
+    optimiser, plain_optimiser = torch.optim.Adam(supernet.alphas, **adam), torch.optim.Adam(alphas, **adam)
+
+    def loss_of() -> torch.Tensor:
+        with runtime.autocast():
+            return task.loss(supernet.model, batch)["loss"]
+
+    def ours() -> int:
+        arch_step(supernet, loss_of, Full(), optimiser, generator)
+        return 1
+
+    def backward() -> torch.Tensor:
+        textbook.open_gates(other, [block.active for block in supernet.blocks])
+        loss = textbook.LOSSES[name](other, dense, targets)
+        loss.backward()
+        for alpha, gradient in zip(alphas, textbook.alpha_gradients(other), strict=True):
+            alpha.grad = gradient
+        return loss.detach()
+
+    def theirs() -> int:
+        backward()
+        plain_optimiser.step()
+        other.zero_grad()
+        return 1
+
+    def check() -> float:
+        """The loss, and alpha's gradient as plain descent shows it."""
+        before = [alpha.detach().clone() for alpha in supernet.alphas]
+        other.load_state_dict(supernet.model.state_dict())
+        supernet.model.eval(), other.eval()
+        descent = torch.optim.SGD(supernet.alphas, lr=1.0)
+        loss = arch_step(supernet, lambda: task.loss(supernet.model, batch)["loss"], Full(), descent, generator)
+        difference = relative(loss, backward())
+        moved = torch.cat([old - new.detach() for old, new in zip(before, supernet.alphas, strict=True)])
+        wanted = torch.cat([alpha.grad for alpha in alphas])
+        with torch.no_grad():
+            for alpha, old in zip(supernet.alphas, before, strict=True):
+                alpha.copy_(old)
+        other.zero_grad()
+        supernet.model.train(), other.train()
+        return max(difference, relative(moved, wanted))
+
+    return Row(f"search {name}, architecture step", "steps", ours, theirs, check, 4)
+
+
+def retrain(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
+    """Steps of the published networks."""
+    for name in TASKS:
+        model, other = networks(name, 512, runtime)
+        given = batches(name, SHAPES[name], samples, runtime)
+        ours, theirs = own_step(name, model, given, runtime, list(model.parameters())), plain_step(name, other, given)
+
+        def check(
+            name: str = name, model: Model = model, other: textbook.Textbook = other, given: tuple = given
+        ) -> float:
+            return same_loss(name, model, other, given)
+
+        yield Row(f"retrain {name}, step", "steps", ours, theirs, check, 4)
