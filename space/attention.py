@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from space.context import Context
 from space.inputs import rows
+from space.layers import dropout
 
 SMALLEST_WEIGHT = 1e-6  # of a relation, before its logarithm
 
@@ -58,16 +59,19 @@ class MultiHeadAttention(nn.Module):
         return x.unflatten(-1, (-1, self.head)).transpose(1, 2)
 
     def _weigh(self, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor, bias: Tensor | None) -> Tensor:
-        dropout = self.dropout if self.training else 0.0
+        p = self.dropout if self.training else 0.0
         if q.device.type == "cuda":
             mask = ~hidden if bias is None else bias.to(q.dtype).masked_fill(hidden, torch.finfo(q.dtype).min)
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
         # Written out because on a CPU the fused kernel is no faster in fp32 and several times slower in bf16.
         logits = (q * self.head**-0.5) @ k.transpose(-1, -2)
         if bias is not None:
             logits = logits + bias
-        weights = logits.masked_fill(hidden, torch.finfo(logits.dtype).min).softmax(-1).to(v.dtype)
-        return F.dropout(weights, dropout) @ v
+        # Copies of all logits, which detectors that give every image as many regions never need.
+        if hidden.any():
+            logits = logits.masked_fill(hidden, torch.finfo(logits.dtype).min)
+        weights = logits.softmax(-1).to(v.dtype)
+        return (dropout(weights, p) if p else weights) @ v
 
     def attend_flops(self, asking: int, answering: int) -> int:
         """Of one sample: projections, logits, weighted sum."""

@@ -44,13 +44,13 @@ def test_search_steps(name: str, make: Callable[..., Row], runtime: Runtime, spa
 
 @pytest.mark.parametrize("name", steps.TASKS)
 def test_retrain_steps(name: str, runtime: Runtime) -> None:
-    model, other = steps.networks(name, WIDTH, runtime)
+    model, other = steps.networks(name, WIDTH, runtime, dropout=0.0)
     given = steps.batches(name, SHAPES[name], BATCH, runtime)
     assert steps.same_loss(name, model, other, given) < 1e-4
     ours = steps.own_step(name, model, given, runtime, list(model.parameters()))
     theirs = steps.plain_step(name, other, given)
     assert ours() == theirs() == 1
-    # Everything ran, so the first step of both is the same step.
+    # Everything ran and nothing was dropped, so the first step of both is the same step.
     assert steps.same_loss(name, model, other, given) < 1e-2
 
 

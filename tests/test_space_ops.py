@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.errors import UserError
 from space.context import Context
 from space.cost import genotype_cost
+from space.layers import dropout
 from space.ops import OPS, build, check
 from tools.older_names import operation_state
 
@@ -105,3 +106,24 @@ def test_operations_in_wrong_places_are_refused() -> None:
         build("self_att_256", width=128, **SIZES)
     with pytest.raises(UserError, match="heads of 128 do not divide a width of 192"):
         build("self_att_64", width=192, dropout=0.0, head_scale=2, relation_width=64)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_zeroes_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(1001, 999, dtype=dtype, requires_grad=True)
+    out = dropout(x, p)
+    kept = out != 0
+    assert float(kept.float().mean()) == pytest.approx(1 - p, abs=2e-3)
+    assert out.detach().float().mean().item() == pytest.approx(1, abs=5e-3)
+    # Neighbours fall independently: both of a pair stay as often as two coins say.
+    assert float((kept[:, 1:] & kept[:, :-1]).float().mean()) == pytest.approx((1 - p) ** 2, abs=2e-3)
+    out.sum().backward()
+    assert torch.equal(x.grad, out.detach())
+    assert not torch.equal(dropout(x, p) != 0, kept)
+
+
+def test_dropout_of_nothing_and_of_everything() -> None:
+    x = torch.ones(10, 10)
+    assert torch.equal(dropout(x, 0.0), x) and not dropout(x, 1.0).any()
