@@ -21,6 +21,9 @@ from tools.older_names import network_state
 
 pytestmark = needs_reference
 TASKS = ("itm", "vqa", "vgd")
+# What rounding alone does to a gradient's norm, as a share of the norm of all. One hidden unit of the pooling for itm
+# lies 7e-8 from zero: on which side of it differs between processors, and with the other side all agree to 1e-4.
+TIPPED = {"itm": 2e-5, "vqa": 1e-7, "vgd": 1e-7}
 
 
 def network(name: str, facts: dict[str, Any]) -> Model:
@@ -113,14 +116,13 @@ def test_loss_gradients_and_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("space.network.relation_geometry", lambda _: given.tensors["inputs/rel_img"])
     model = network(name, given.facts)
     value = loss(name, model, given)
-    assert float(value) == pytest.approx(given.facts["loss"], rel=1e-4)
+    assert value.item() == pytest.approx(given.facts["loss"], rel=1e-4)
     value.backward()
     wanted = given.facts["gradient_sum_and_norm"]
     total = np.sqrt(sum(norm**2 for _, norm in wanted.values()))
     for older, parameter in pairs(model, wanted):
-        # Nothing moves a softmax's bias but rounding, hence the floor.
         norm = float(unfold(older, parameter.grad).norm())
-        assert norm == pytest.approx(wanted[older][1], rel=1e-3, abs=1e-7 * total), older
+        assert norm == pytest.approx(wanted[older][1], rel=1e-3, abs=TIPPED[name] * total), older
 
     training = optim.Training(lr=given.facts["config"]["NET_LR_BASE"])
     lr = optim.rate(training, 0, 100)
