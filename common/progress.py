@@ -14,6 +14,7 @@ from rich.text import Text
 T = TypeVar("T")
 QUIET_SECONDS = 2.0
 LINE_EVERY_SECONDS = 15.0
+REFRESH_SECONDS = 0.25  # facts may have to wait for a GPU
 
 
 class _Rate(ProgressColumn):
@@ -64,8 +65,9 @@ def track(
                     live = bar()
                     live.start()
                     row = live.add_task(what, total=total, completed=done, facts=facts())
-                elif live is not None:
+                elif live is not None and now - said > REFRESH_SECONDS:
                     live.update(row, completed=done, facts=facts())
+                    said = now
             elif now - said > LINE_EVERY_SECONDS:
                 rate = (done - start) / (now - began)
                 left = (total - done) / rate if rate else float("inf")

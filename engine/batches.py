@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,11 +47,18 @@ def load_epoch(batches: EpochBatches, start: int, workers: int) -> Iterator[Any]
             batch_size=None,
             sampler=range(start, len(batches)),
             num_workers=workers,
+            worker_init_fn=_leave_signals,
             pin_memory=batches.runtime.device.type == "cuda",
             # The loader draws a seed when it starts; from torch's own stream that would make a resumed run differ.
             generator=torch.Generator().manual_seed(0),
         )
     )
+
+
+def _leave_signals(_: int) -> None:
+    """Ctrl-C is for the parent to answer, and a worker told to end ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Endless:

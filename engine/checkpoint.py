@@ -29,8 +29,11 @@ def load(path: Path) -> dict[str, Any]:
         near = ", ".join(sorted(p.name for p in path.parent.glob("*.pt"))[:5]) if path.parent.is_dir() else ""
         raise UserError(f"checkpoint {path} does not exist" + (f"; its folder holds {near}" if near else ""))
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"checkpoint {path} holds more than tensors and plain values, so it is not loaded") from error
     except (RuntimeError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"checkpoint {path} is damaged ({str(error).splitlines()[0]}); use another one") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{path} is no checkpoint of a run or a network; give a last.pt or best.pt")
+    return state

@@ -62,6 +62,7 @@ def load_config(
     find: Callable[[str], tuple[type, Path]],
     top: type,
     sections: Mapping[str, type],
+    usual: str | None = None,
     task: str | None = None,
 ) -> Config:
     """Read the configuration of a run.
@@ -72,6 +73,7 @@ def load_config(
         find: from a task's name to its class, with a dataclass ``Data``, and its YAML file.
         top: dataclass of the options that stand without a section.
         sections: dataclass of every section besides ``data``.
+        usual: a task to explain keys with where none is named.
         task: the task where the command line does not name one.
 
     Raises:
@@ -79,15 +81,19 @@ def load_config(
     """
     words = list(sys.argv[1:] if argv is None else argv)
     asks_help = bool({"-h", "--help"} & set(words))
-    name = peek(words, "task") or task or ("itm" if asks_help else None)
+    name = peek(words, "task") or task or (usual if asks_help else None)
     if name is None:
-        raise UserError("no task is named; say TASK=itm, vqa or vgd (without make: --task itm)")
+        raise UserError(f"no task is named; say for example TASK={usual or '<name>'} (without make: --task ...)")
     cls, file = find(name)
     parser = _parser(stage, top, {"data": cls.Data, **sections})
     written = list(_read_line(words))
-    layers = list(_read_yaml(file, peek(words, "profile"), peek(words, "data.root")))
-    if own := peek(words, "config"):
-        layers += _read_yaml(Path(own), None, None)
+    own = peek(words, "config")
+    layers = [*_flatten(_read_yaml(Path(own)), own)] if own else []
+    roots = [s.value for s in (*layers, *written) if s.key == "data.root"]
+    layers = [*_task_layers(file, peek(words, "profile"), roots[-1] if roots else None), *layers]
+    # A stage may have its own idea of what it shares with the other, such as search.data.hard_pool.
+    own_idea = tuple(f"{stage}.{section}." for section in ("data", *sections))
+    layers = [s._replace(key=s.key[len(stage) + 1 :]) if s.key.startswith(own_idea) else s for s in layers]
     known = {"task": str, "profile": str, "config": str, **dict(_types(top)), **dict(_types(cls.Data, "data."))}
     known |= {key: kind for section, kind in sections.items() for key, kind in _types(kind, f"{section}.")}
     settings = [s for s in layers if s.key.partition(".")[0] in {"data", *sections}]
@@ -115,7 +121,7 @@ def _parser(stage: str, top: type, sections: Mapping[str, type]) -> ArgumentPars
         description="Keys of configs/<task>.yaml can be given as --section.key=value; the later of two wins.",
         exit_on_error=False,
     )
-    parser.add_argument("--task", type=str, help="itm, vqa, vgd, or the dotted name of a module of your own")
+    parser.add_argument("--task", type=str, help="name of a task, or the dotted name of a module of your own")
     parser.add_argument("--profile", type=str, help="named overlays of the task's YAML, separated by commas")
     parser.add_argument("--config", type=str, help="a YAML of your own over the task's")
     parser.add_class_arguments(top)
@@ -139,14 +145,9 @@ def _read_line(words: Sequence[str]) -> Iterator[Setting]:
         yield Setting(key, value, "command line")
 
 
-def _read_yaml(path: Path, profile: str | None, root: str | None) -> Iterator[Setting]:
-    """The settings of a YAML and of its profiles; by default the profile demo where the data root is the demo."""
-    try:
-        tree = yaml.safe_load(read_text(path, "a configuration")) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{path} must hold sections: {', '.join(SECTIONS)}")
+def _task_layers(path: Path, profile: str | None, root: str | None) -> Iterator[Setting]:
+    """The settings of a task's YAML and its profiles; by default the profile demo where the data root is the demo."""
+    tree = _read_yaml(path)
     profiles = tree.pop("profiles", None) or {}
     yield from _flatten(tree, str(path))
     if profile is None:
@@ -161,10 +162,22 @@ def _read_yaml(path: Path, profile: str | None, root: str | None) -> Iterator[Se
         yield from _flatten(profiles[name] or {}, f"{path}, profile {name}")
 
 
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(read_text(path, "a configuration")) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict) or not all(isinstance(part, dict | None) for part in tree.values()):
+        raise UserError(f"{path} must hold sections with keys and values: {', '.join(SECTIONS)}")
+    return tree
+
+
 def _flatten(tree: Any, where: str) -> Iterator[Setting]:
     for section, keys in tree.items():
         if section not in SECTIONS:
-            raise UserError(f"{where}: there is no section {section!r}{did_you_mean(section, SECTIONS)}")
+            raise UserError(f"{where}: there is no section {section!r}{did_you_mean(str(section), SECTIONS)}")
+        if not isinstance(keys, dict | None):
+            raise UserError(f"{where}: section {section} must hold keys and values, not {keys!r}")
         yield from _walk(section, keys or {}, where)
 
 

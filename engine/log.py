@@ -19,28 +19,30 @@ class RunLog:
 
     Args:
         folder: logs/log/<version>.
-        resumed_at: the (epoch, step) a resumed run goes on from; later records are dropped, being redone.
+        done: the epochs of the run that a checkpoint holds; records of later ones are dropped, being redone. None
+            only adds to the log.
     """
 
-    def __init__(self, folder: Path, resumed_at: tuple[int, int] | None = None) -> None:
+    def __init__(self, folder: Path, done: int | None = None) -> None:
         self.folder = folder
         self.console = Console(stderr=False, highlight=False)
         folder.mkdir(parents=True, exist_ok=True)
         self.metrics = folder / "metrics.jsonl"
-        if resumed_at is not None and self.metrics.exists():
-            self._rewind(resumed_at)
+        if done is not None and self.metrics.exists():
+            self._rewind(done)
         self._file = self.metrics.open("a", encoding="utf-8")
-        purge = None if resumed_at is None else resumed_at[1] + 1
+        purge = None if done is None else done + 1
         self._board = SummaryWriter(str(folder), purge_step=purge)
 
-    def _rewind(self, resumed_at: tuple[int, int]) -> None:
+    def _rewind(self, done: int) -> None:
         kept = []
         for line in self.metrics.read_text(encoding="utf-8").splitlines():
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:  # the line the kill cut in two
                 continue
-            if (record["epoch"], record["step"]) <= resumed_at:
+            # What is scored after the last epoch is scored again.
+            if record["epoch"] <= done and record["what"] in ("train", "val"):
                 kept.append(line + "\n")
         with atomic_write(self.metrics) as file:
             file.writelines(kept)

@@ -47,10 +47,17 @@ class Loop:
     """Runs a stage from wherever its checkpoint says to the end."""
 
     def __init__(
-        self, stage: Stage, training: Training, runtime: Runtime, files: RunFiles, log: RunLog, workers: int
+        self,
+        stage: Stage,
+        training: Training,
+        runtime: Runtime,
+        files: RunFiles,
+        log: RunLog,
+        workers: int,
+        identity: Mapping[str, Any],
     ) -> None:
         self.stage, self.training, self.runtime = stage, training, runtime
-        self.files, self.log, self.workers = files, log, workers
+        self.files, self.log, self.workers, self.identity = files, log, workers, identity
         self.epoch, self.step, self.totals, self.finished = 0, 0, {}, False
 
     def run(self) -> None:
@@ -76,7 +83,8 @@ class Loop:
                 self.totals[name] = self.totals.get(name, 0.0) + value
             if stopped:
                 self.save()
-                self.log.say(f"saved in {label}, step {self.step}; go on with RESUME=1 VERSION={self.files.version}")
+                again = f"RESUME=1 VERSION={self.files.version}"
+                self.log.say(f"saved in {label}, step {self.step}; go on with the same command and {again}")
                 raise KeyboardInterrupt
             if time.monotonic() - saved > 60 * self.training.save_minutes:
                 self.save()
@@ -106,9 +114,15 @@ class Loop:
         self.save()
 
     def save(self) -> None:
-        """Write the checkpoint from which ``resume`` goes on."""
+        """Write the checkpoint from which ``resume`` goes on.
+
+        Raises:
+            UserError: the loss is no longer finite, and the checkpoint before it is worth more.
+        """
+        self._means()
         cuda = self.runtime.device.type == "cuda"
         state = {
+            "identity": dict(self.identity),
             "epoch": self.epoch,
             "step": self.step,
             "finished": self.finished,

@@ -6,12 +6,16 @@ import datetime
 import itertools
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jsonargparse.typing import NonNegativeInt
 
 from common.errors import UserError
+
+MAY_CHANGE = ("epochs", "save_minutes", "val_every", "patience")
 
 
 @dataclass
@@ -86,6 +90,37 @@ class RunFiles:
             raise UserError(
                 f"cannot write to {error.filename}: {error.strerror}; choose another logs folder"
             ) from error
+
+
+def identity(stage: str, resolved: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """What must be the same when a run goes on, by dotted key.
+
+    Args:
+        stage: name of the stage.
+        resolved: the configuration; how long a run trains, and where and how fast it runs, may change.
+        **more: whatever else makes the run what it is.
+    """
+    flat = {"stage": stage, **more}
+    for key, value in resolved.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{name}": inner for name, inner in value.items() if name not in MAY_CHANGE}
+        elif key in ("task", "seed", "precision"):
+            flat[key] = value
+    return flat
+
+
+def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], version: str) -> None:
+    """Refuse to go on with a run under other settings than it was begun with.
+
+    Raises:
+        UserError: naming the first key that differs.
+    """
+    for key in now:
+        if now[key] != then.get(key):
+            raise UserError(
+                f"the run {version!r} was begun with {key}={then.get(key)}, not {now[key]}; "
+                "go on with the same command and RESUME=1, or choose another VERSION"
+            )
 
 
 def _dated(stem: str, logs: Path) -> str:

@@ -56,7 +56,11 @@ def start(gpu: str, seed: int, precision: str) -> Runtime:
         raise UserError(f"precision={precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
     if seed < 0:
         raise UserError(f"seed={seed} is negative; choose 0 or more")
+    if seed >= 2**63:
+        raise UserError(f"seed={seed} is too large; choose one below 2^63")
     device = _device(gpu)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     torch.manual_seed(seed)
     return Runtime(device, seed, precision == "bf16" or (precision == "auto" and _multiplies_bf16(device)))
 

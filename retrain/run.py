@@ -15,15 +15,15 @@ from engine import checkpoint
 from engine.config import Config, load_config, peek
 from engine.log import RunLog
 from engine.loop import Loop
-from engine.run import RunFiles, RunOptions, commit, today
+from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
 from engine.runtime import Runtime, start
-from genotypes.genotype import Genotype, load
+from genotypes.genotype import Genotype, load, published
 from retrain.model import Trained, build, restore, save
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
 from space.settings import ModelSettings
 from tasks.base import Task, judging
-from tasks.find import find_task
+from tasks.find import find_task, task_names
 
 RUNS = ("train", "val", "test")
 
@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         task=genotype.task if genotype else None,
         find=find_task,
+        usual=task_names()[0],
         top=RetrainOptions,
         sections={"model": ModelSettings, "retrain": RetrainSettings},
     )
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     runtime = start(options.gpu, options.seed, options.precision)
     if options.run == "train":
         if genotype is None:
-            raise UserError("RUN=train needs GENO=<path, path@epoch, or mcan, mmnas_vqa, mmnas_vgd, mmnas_itm>")
+            raise UserError(f"RUN=train needs GENO=<path, path@epoch, or {', '.join(published())}>")
         train(config, genotype, runtime)
     else:
         evaluate(config, genotype, runtime)
@@ -80,9 +81,15 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
         save(files.best, model, task, genotype, config.model, settings.width, epoch + 1, metrics)
 
     stage = RetrainStage(task, model, settings, runtime, keep)
+    blocks = {"encoder": list(genotype.encoder), "decoder": list(genotype.decoder)}
+    same = identity("retrain", config.as_dict(), genotype=blocks)
     state = checkpoint.load(files.last) if files.last.exists() else None
+    if state:
+        check_identity(same, state["identity"], files.version)
+    for name in task.final_splits:
+        task.split(name)  # whatever is wrong with it is better said before the training than after
     files.claim()
-    log = RunLog(files.log, (state["epoch"], state["epoch"]) if state else None)
+    log = RunLog(files.log, state["epoch"] if state else 0)
     log.config(config.as_dict())
     if genotype.task and genotype.task != task.name:
         log.say(f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}")
@@ -94,7 +101,7 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
         f"{runtime.device}{' in bf16' if runtime.bf16 else ''}\n{len(stage.split):,} samples train, "
         f"{len(stage.val):,} validate; {len(task.words):,} words"
     )
-    loop = Loop(stage, settings, runtime, files, log, config.top.workers)
+    loop = Loop(stage, settings, runtime, files, log, config.top.workers, same)
     if state:
         loop.resume(state)
     loop.run()

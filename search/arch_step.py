@@ -33,7 +33,9 @@ def arch_step(
     open_gates(supernet, estimator, generator)
     try:
         loss = loss_of()
-        gradients = torch.autograd.grad(loss, [block.gates for block in supernet.blocks])
+        gradients = torch.autograd.grad(
+            loss, [block.gates for block in supernet.blocks], allow_unused=True, materialize_grads=True
+        )
         for block, gradient in zip(supernet.blocks, gradients, strict=True):
             block.alpha.grad = estimator.alpha_gradient(block.alpha.detach(), block.running, gradient.float())
         before = [alpha.detach().clone() for alpha in supernet.alphas]

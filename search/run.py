@@ -14,7 +14,7 @@ from engine import checkpoint
 from engine.config import Config, load_config
 from engine.log import RunLog
 from engine.loop import Loop
-from engine.run import RunFiles, RunOptions, commit, today
+from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
 from engine.runtime import Runtime, start
 from genotypes.drawing import draw
 from genotypes.genotype import Genotype, load, save_epochs
@@ -28,7 +28,7 @@ from space.ops import OPS
 from space.settings import ModelSettings, SpaceSettings
 from tasks.assemble import assemble
 from tasks.base import Task
-from tasks.find import find_task
+from tasks.find import find_task, task_names
 
 
 @dataclass
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "search",
         argv,
         find=find_task,
+        usual=task_names()[0],
         top=SearchOptions,
         sections={"model": ModelSettings, "space": SpaceSettings, "search": SearchSettings},
     )
@@ -58,12 +59,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     task = config.task(config.data)
     supernet = build(task, config, runtime)
     stage = SearchStage(task, supernet, config.search, runtime, lambda history: record(history, files))
+    same = identity("search", config.as_dict())
     state = checkpoint.load(files.last) if files.last.exists() else None
+    if state:
+        check_identity(same, state["identity"], files.version)
     files.claim()
-    log = RunLog(files.log, (state["epoch"], state["epoch"]) if state else None)
+    log = RunLog(files.log, state["epoch"] if state else 0)
     log.config(config.as_dict())
     log.say("\n".join([*task.remarks, describe(task, supernet, stage, runtime)]))
-    loop = Loop(stage, config.search, runtime, files, log, config.top.workers)
+    loop = Loop(stage, config.search, runtime, files, log, config.top.workers, same)
     if state:
         loop.resume(state)
     loop.run()
@@ -133,6 +137,13 @@ def complete(genotype: Genotype, task: Task, config: Config) -> Genotype:
         "date": today(),
         "torch": torch.__version__,
     }
-    return genotype.replace(
-        space=config.as_dict()["space"], provenance=provenance, cost=genotype_cost(genotype.encoder, genotype.decoder)
+    # A user's task may not have these limits; then the cost is that of the usual sizes.
+    limits = {size: getattr(config.data, f"max_{size}", None) for size in ("regions", "tokens")}
+    cost = genotype_cost(
+        genotype.encoder,
+        genotype.decoder,
+        head_scale=config.model.head_scale,
+        relation_width=config.model.relation_width,
+        **{size: most for size, most in limits.items() if most is not None},
     )
+    return genotype.replace(space=config.as_dict()["space"], provenance=provenance, cost=cost)

@@ -105,14 +105,14 @@ class SearchStage:
         self.supernet.choose_best()
         self.history.append(self._genotype())
         self.report(self.history)
-        scored = {}
-        if validate:
+        settled, scored = self._settled(epoch), {}
+        if validate or settled:
             with judging(self.supernet.model), self.runtime.autocast():
                 scored = self.task.evaluate(self.supernet.model, self.val, self.settings.batch_size).metrics
         entropy = [
             float(-(p * p.clamp_min(1e-12).log()).sum()) for p in (b.probabilities for b in self.supernet.blocks)
         ]
-        return {**scored, "alpha_entropy": float(np.mean(entropy))}, self._settled(epoch)
+        return {**scored, "alpha_entropy": float(np.mean(entropy))}, settled
 
     def _genotype(self) -> Genotype:
         encoder, decoder = self.supernet.path()

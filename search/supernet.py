@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from common.errors import UserError
 from search.mixed import MixedOp
 from space.network import Model
 
@@ -55,9 +56,18 @@ class Supernet:
             block.close()
 
     def follow(self, encoder: Sequence[str], decoder: Sequence[str]) -> None:
-        """Choose the path of these operations."""
-        for block, name in zip(self.blocks, [*encoder, *decoder], strict=True):
-            block.active = block.names.index(name)
+        """Choose the path of these operations.
+
+        Raises:
+            UserError: the space has other blocks, or not these candidates.
+        """
+        for side, blocks, names in (("encoder", self.encoder, encoder), ("decoder", self.decoder, decoder)):
+            if len(blocks) != len(names):
+                raise UserError(f"the genotype has {len(names)} {side} blocks, the search space {len(blocks)}")
+            for block, name in zip(blocks, names, strict=True):
+                if name not in block.names:
+                    raise UserError(f"the genotype's {side} holds {name!r}, the search space only {block.names}")
+                block.active = block.names.index(name)
 
     def choose_best(self) -> None:
         """Choose the most probable candidate of every block."""

@@ -32,6 +32,8 @@ def find_task(name: str) -> tuple[type[Task], Path]:
     if name not in known and "." not in name:
         raise UserError(f"TASK={name!r} is unknown; choose one of {', '.join(known)}{did_you_mean(name, known)}")
     own = name not in known
+    if own and not all(part.isidentifier() for part in name.split(".")):
+        raise UserError(f"TASK={name!r} is neither one of {', '.join(known)} nor the dotted name of a module")
     if own and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:

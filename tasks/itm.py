@@ -25,6 +25,7 @@ from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model
 from tasks.base import Batch, Evaluation, Split, Task, device_of
+from tasks.features import LONGEST_ID
 from tasks.matching import encode_images, encode_texts, score_matrix, score_pairs
 from tasks.negatives import Negatives
 from tasks.packed import FeatureStore
@@ -112,7 +113,9 @@ def read_captions(root: Path, layout: Layout, stem: str, id_map: Mapping[int, in
     """
     folder = locate(root, layout.texts)
     caps_file, ids_file = folder / f"{stem}_caps.txt", folder / f"{stem}_ids.txt"
-    captions = read_text(caps_file, "a caption a line, five lines an image").splitlines()
+    # Only newlines end a caption: splitlines would also cut at rarer characters that captions hold.
+    captions = read_text(caps_file, "a caption a line, five lines an image").rstrip("\n").split("\n")
+    captions = [] if captions == [""] else captions
     ids = _read_ids(ids_file)
     if len(captions) == CAPTIONS * len(ids):
         ids = np.repeat(ids, CAPTIONS)
@@ -139,7 +142,7 @@ def read_captions(root: Path, layout: Layout, stem: str, id_map: Mapping[int, in
 def _read_ids(path: Path) -> np.ndarray:
     lines = read_text(path, "an image id a line").split()
     for number, line in enumerate(lines, 1):
-        if not line.isdecimal():
+        if not line.isdecimal() or len(line) > LONGEST_ID:
             raise UserError(f"{path} line {number} is {line!r}, not an image id")
     return np.array(lines, np.int64)
 
@@ -256,9 +259,11 @@ class ImageTextMatching(Task):
                 f"DATASET={data.dataset!r} is unknown to {self.title}; choose one of {', '.join(LAYOUTS)}"
                 + did_you_mean(data.dataset, LAYOUTS)
             )
+        self.layout, self.root = LAYOUTS[data.dataset], Path(data.root)
+        for name in self.test_splits:
+            self._check_split(name, self.layout.splits, f" on {data.dataset}")
         if data.loss not in ("bce", "margin"):
             raise UserError(f"data.loss={data.loss!r} is unknown; choose bce or margin")
-        self.layout, self.root = LAYOUTS[data.dataset], Path(data.root)
         self.store = FeatureStore(self._features())
         self.id_map = read_flickr_ids(self.root) if data.dataset == "flickr" else None
         self.read = {"train": self._read("train")}
@@ -294,6 +299,7 @@ class ImageTextMatching(Task):
         captions = self.read.get(name) or self._read(name)
         tokens = TokenStore([self.vocabulary.encode(t, self.data.max_tokens) for t in captions.tokens])
         protocol = self.data.protocol if name in self.test_splits else None
+        folds(protocol, len(np.unique(captions.images)), len(tokens))  # refuses a protocol of another size
         return ItmSplit(self.data, self.store, tokens, np.arange(len(tokens)), captions.images, protocol)
 
     def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:

@@ -70,13 +70,13 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("stage", ["search", "retrain"])
-@pytest.mark.parametrize("steps", [3, 9])
+@pytest.mark.parametrize("steps", [1, 3, 7, 9])
 def test_a_killed_run_goes_on_to_the_same_numbers(
     stage: str, steps: int, demo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("small.json").write_text('{"encoder": ["self_att_64"], "decoder": ["rel_self_att_64", "guided_att_64"]}')
     run, extra = (search, []) if stage == "search" else (retrain, ["--geno=small.json"])
-    mining = ["--data.hard_from=1", "--data.hard_pool=3"]
+    mining = ["--data.hard_from=1", "--data.hard_pool=3", "--model.dropout=0.1"]
     run([*settings(stage, "itm", demo, "whole"), *extra, *mining])
 
     saves, save = [], Loop.save
@@ -98,3 +98,22 @@ def test_a_killed_run_goes_on_to_the_same_numbers(
     assert whole == killed
     with pytest.raises(UserError, match="a run named 'killed' exists"):
         run(often)
+    with pytest.raises(UserError, match=f"begun with {stage}.width=64, not 128; go on with the same command"):
+        run([*often, "--resume=true", f"--{stage}.width=128"])
+
+
+def test_a_run_goes_on_only_with_its_own_genotype(demo: Path) -> None:
+    Path("a.json").write_text('{"encoder": ["self_att_64"], "decoder": ["self_att_64"]}')
+    Path("b.json").write_text('{"encoder": ["self_att_64"], "decoder": ["guided_att_64"]}')
+    command = [*settings("retrain", "itm", demo, "run"), "--data.hard_from=null"]
+    retrain([*command, "--geno=a.json"])
+    with pytest.raises(UserError, match="was begun with genotype="):
+        retrain([*command, "--geno=b.json", "--resume=true"])
+    with pytest.raises(UserError, match="was begun with stage=retrain, not search"):
+        search([*settings("search", "itm", demo, "run"), "--resume=true"])
+
+
+def test_a_space_with_none_is_searched(demo: Path) -> None:
+    space = ["--space.encoder.candidates=[none,self_att_64]", "--space.decoder.candidates=[none,guided_att_64]"]
+    search([*settings("search", "itm", demo, "none"), *space, "--data.hard_from=null"])
+    assert Path("genotypes/searched/itm/none.json").exists()

@@ -10,6 +10,7 @@ import yaml
 from common.errors import UserError
 from engine.config import Config, load_config, peek
 from engine.run import RunOptions
+from retrain.settings import RetrainSettings
 from search.settings import SearchSettings
 from space.settings import ModelSettings, SpaceSettings
 from tasks.find import find_task
@@ -17,7 +18,7 @@ from tasks.find import find_task
 
 def load(*argv: str, task: str | None = "itm") -> Config:
     sections = {"model": ModelSettings, "space": SpaceSettings, "search": SearchSettings}
-    return load_config("search", argv, find=find_task, top=RunOptions, sections=sections, task=task)
+    return load_config("search", argv, find=find_task, top=RunOptions, sections=sections, usual="itm", task=task)
 
 
 def test_the_command_line_wins_over_the_profile_and_the_profile_over_the_yaml(tmp_path: Path) -> None:
@@ -43,6 +44,23 @@ def test_profiles_add_up_and_a_users_yaml_comes_after(tmp_path: Path) -> None:
     config = load(f"--config={own}", "--profile=demo", "--search.decay=0.5")
     assert (config.search.lr, config.search.decay_epochs, config.search.decay) == (5e-5, [3, 4], 0.5)
     assert config.space.decoder.blocks == 4 and len(config.space.decoder.candidates) == 4
+
+
+def test_a_stage_may_differ_in_what_it_shares(tmp_path: Path) -> None:
+    data = load("--profile=small").data
+    assert (data.hard_pool, data.hard_kept, data.hard_from) == (32, 5, 10)
+    sections = {"model": ModelSettings, "retrain": RetrainSettings}
+    retrain = load_config(
+        "retrain", ["--task=itm", "--profile=small"], find=find_task, top=RunOptions, sections=sections
+    )
+    assert (retrain.data.hard_pool, retrain.data.hard_kept, retrain.data.hard_from) == (64, 5, 0)
+    assert load("--profile=small", "--data.hard_pool=3").data.hard_pool == 3
+
+
+def test_a_users_root_decides_the_profile(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(f"data: {{root: {tmp_path}}}")
+    assert load(f"--config={own}").search.width == 256
 
 
 def test_lists_and_nothing_can_be_said() -> None:
@@ -72,6 +90,7 @@ def test_everything_resolved_is_plain(tmp_path: Path) -> None:
         (["--config=nowhere.yaml"], "nowhere.yaml does not exist"),
         (["--task=imt"], "TASK='imt' is unknown; choose one of .*itm"),
         (["--task=no.such.module"], "no module"),
+        (["--task=..x"], "is neither one of"),
     ],
 )
 def test_what_cannot_be_understood_is_named(argv: list[str], said: str) -> None:
@@ -87,6 +106,8 @@ def test_what_cannot_be_understood_is_named(argv: list[str], said: str) -> None:
         ("search: {lr: fast}", "own.yaml: search.lr=fast should be a number above 0"),
         ("search: {lr", "own.yaml is not valid YAML"),
         ("- 3", "own.yaml must hold sections"),
+        ("data: 3", "own.yaml must hold sections with keys and values"),
+        ("1: {a: 2}", "there is no section 1"),
     ],
 )
 def test_a_faulty_yaml_is_named(tmp_path: Path, text: str, said: str) -> None:

@@ -136,5 +136,5 @@ def test_a_resumed_log_forgets_what_is_redone(tmp_path: Path) -> None:
     log.close()
     with log.metrics.open("a") as file:
         file.write('{"what": "tra')
-    RunLog(tmp_path, (2, 2)).close()
+    RunLog(tmp_path, 2).close()
     assert [json.loads(line)["epoch"] for line in log.metrics.read_text().splitlines()] == [1, 2]

@@ -61,7 +61,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     monkeypatch.setattr(SearchStage, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search(settings("search", "itm", demo, "stopped"))
-    assert "saved in epoch 1/2, step 1; go on with RESUME=1 VERSION=stopped" in capsys.readouterr().out
+    assert (
+        "saved in epoch 1/2, step 1; go on with the same command and RESUME=1 VERSION=stopped"
+        in capsys.readouterr().out
+    )
     monkeypatch.setattr(SearchStage, "train_step", step)
     search([*settings("search", "itm", demo, "stopped"), "--resume=true"])
     search(settings("search", "itm", demo, "whole"))
