@@ -6,7 +6,7 @@ READY := $(VENV)/.mmnas-ready
 DEMO := data/demo/demo.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-data search retrain draw show pack test lint clean
+.PHONY: help setup demo-data search retrain draw show pack bench test lint clean
 
 # The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.textbook import Dense
+from engine.batches import WINDOW
 from space.inputs import Inputs, rows
 from tasks.answers import AnswerTable, AnswerVocabulary
 from tasks.base import Batch, Split, Task
@@ -86,10 +87,20 @@ def random_boxes(count: int, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate((corner, corner + size), axis=1).astype(np.float32)
 
 
-def training_batch(name: str, shape: Shape, samples: int, rng: np.random.Generator) -> Batch:
-    """A batch as a large training set gives it, in which hardly any image or text occurs by chance twice."""
-    images = 2 * samples if name == "itm" else samples
-    counts = region_counts(shape, images, rng)
+def training_batches(name: str, shape: Shape, samples: int, rng: np.random.Generator) -> list[Batch]:
+    """Batches as training meets them on a large set: one, or where images differ in size some of every size."""
+    if shape.fixed:
+        return [training_batch(name, shape, region_counts(shape, samples, rng), rng)]
+    # What engine/batches.py makes of a window of samples; every second batch from the larger end stands for all.
+    window = np.sort(region_counts(shape, samples * WINDOW, rng)).reshape(WINDOW, samples)
+    return [training_batch(name, shape, counts, rng) for counts in window[1::2]]
+
+
+def training_batch(name: str, shape: Shape, counts: np.ndarray, rng: np.random.Generator) -> Batch:
+    """A batch of images with so many regions, in which no image or text occurs by chance twice."""
+    samples = len(counts)
+    counts = np.tile(counts, 2) if name == "itm" else counts
+    images = len(counts)
     pad = torch.from_numpy(np.arange(counts.max()) >= counts[:, None])
     regions = torch.from_numpy(rng.random((images, counts.max(), shape.width), np.float32)).masked_fill(
         pad[..., None], 0

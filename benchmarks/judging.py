@@ -76,8 +76,7 @@ def evaluation(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
 def _evaluation_row(name: str, world: World, runtime: Runtime) -> Row:
     model, other = networks(name, 512, runtime)
     model.eval(), other.eval()
-    split = world.split.take(np.arange(2 * BATCH if len(world.split) > 2 * BATCH else len(world.split)))
-    count = len(split)
+    split, count = world.split, len(world.split)
 
     @torch.no_grad()
     def ours() -> int:
@@ -91,8 +90,8 @@ def _evaluation_row(name: str, world: World, runtime: Runtime) -> Row:
     @torch.no_grad()
     def outputs(first: int) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         some = slice(first, first + BATCH)
-        read = textbook.read_npz(world.folder, world.images[:count][some], world.shape.regions)
-        words = textbook.pad_tokens(world.texts[:count][some], world.shape.tokens)
+        read = textbook.read_npz(world.folder, world.images[some], world.shape.regions)
+        words = textbook.pad_tokens(world.texts[some], world.shape.tokens)
         return other(textbook.Dense(*(part.to(runtime.device) for part in (*read, *words))))
 
     def theirs() -> int:

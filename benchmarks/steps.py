@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks import textbook
-from benchmarks.data import SHAPES, Shape, expand, task_of, training_batch
+from benchmarks.data import SHAPES, Shape, expand, task_of, training_batches
 from benchmarks.measure import Row
 from engine import optim
 from engine.runtime import Runtime
@@ -23,7 +25,7 @@ from space.backbone import Block
 from space.network import Model
 from space.settings import ModelSettings, SpaceSettings
 from tasks.assemble import assemble
-from tasks.base import judging
+from tasks.base import Batch, judging
 
 BATCH = 64
 RATE = 1e-4
@@ -93,42 +95,56 @@ def relative(ours: torch.Tensor, other: torch.Tensor) -> float:
     return float((ours - other).abs().max() / other.abs().max().clamp(min=1e-12))
 
 
-def batches(name: str, shape: Shape, samples: int, runtime: Runtime) -> tuple:
-    """A batch for us, and for the plain side with its targets; the expansion belongs to nobody's time."""
-    batch = training_batch(name, shape, samples, np.random.default_rng(1)).to(runtime.device)
-    return (batch, *expand(batch, shape))
+class Given(NamedTuple):
+    """What both sides train on."""
+
+    batches: list[Batch]  # of all sizes
+    dense: textbook.Dense  # the middle one as the plain side has it, where all sizes are padded to the same
+    targets: dict[str, Tensor]
+
+    @property
+    def middle(self) -> Batch:
+        """The batch that both sides hold."""
+        return self.batches[len(self.batches) // 2]
 
 
-def same_loss(name: str, ours: Model, other: textbook.Textbook, given: tuple) -> float:
+def batches(name: str, shape: Shape, samples: int, runtime: Runtime) -> Given:
+    """Batches for us, and one for the plain side; the expansion belongs to nobody's time."""
+    made = [batch.to(runtime.device) for batch in training_batches(name, shape, samples, np.random.default_rng(1))]
+    return Given(made, *expand(made[len(made) // 2], shape))
+
+
+def same_loss(name: str, ours: Model, other: textbook.Textbook, given: Given) -> float:
     """Difference of the losses without dropout, in fp32."""
-    task, (batch, dense, targets) = task_of(name), given
+    task = task_of(name)
     with judging(ours), judging(other):
-        return relative(task.loss(ours, batch)["loss"], textbook.LOSSES[name](other, dense, targets))
+        wanted = textbook.LOSSES[name](other, given.dense, given.targets)
+        return relative(task.loss(ours, given.middle)["loss"], wanted)
 
 
 def own_step(
-    name: str, model: Model, given: tuple, runtime: Runtime, weights: list[torch.nn.Parameter]
+    name: str, model: Model, given: Given, runtime: Runtime, weights: list[torch.nn.Parameter]
 ) -> Callable[[], int]:
-    """A weight step as the stages of search and retrain take it."""
-    task, batch, optimiser = task_of(name), given[0], optim.adam(weights)
+    """Weight steps, one on every batch, as the stages of search and retrain take them."""
+    task, optimiser = task_of(name), optim.adam(weights)
 
-    def step() -> int:
-        with runtime.autocast():
-            loss = task.loss(model, batch)["loss"]
-        loss.backward()
-        optim.step(optimiser, RATE, 1.0)
-        return 1
+    def steps() -> int:
+        for batch in given.batches:
+            with runtime.autocast():
+                loss = task.loss(model, batch)["loss"]
+            loss.backward()
+            optim.step(optimiser, RATE, 1.0)
+        return len(given.batches)
 
-    return step
+    return steps
 
 
-def plain_step(name: str, other: textbook.Textbook, given: tuple) -> Callable[[], int]:
+def plain_step(name: str, other: textbook.Textbook, given: Given) -> Callable[[], int]:
     """A weight step that moves every weight."""
-    _, dense, targets = given
     optimiser = torch.optim.Adam(other.parameters(), RATE, (0.9, 0.98), 1e-9)
 
     def step() -> int:
-        textbook.LOSSES[name](other, dense, targets).backward()
+        textbook.LOSSES[name](other, given.dense, given.targets).backward()
         textbook.move(other, optimiser)
         return 1
 
@@ -144,7 +160,7 @@ def search(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
         yield arch_row(name, supernet, other, given, runtime)
 
 
-def weight_row(name: str, supernet: Supernet, other: textbook.Textbook, given: tuple, runtime: Runtime) -> Row:
+def weight_row(name: str, supernet: Supernet, other: textbook.Textbook, given: Given, runtime: Runtime) -> Row:
     ours = own_step(name, supernet.model, given, runtime, supernet.weights)
     theirs = plain_step(name, other, given)
 
@@ -171,23 +187,24 @@ def weight_row(name: str, supernet: Supernet, other: textbook.Textbook, given: t
     return Row(f"search {name}, weight step", "steps", walk, walk_plainly, check, 4)
 
 
-def arch_row(name: str, supernet: Supernet, other: textbook.Textbook, given: tuple, runtime: Runtime) -> Row:
-    task, (batch, dense, targets) = task_of(name), given
+def arch_row(name: str, supernet: Supernet, other: textbook.Textbook, given: Given, runtime: Runtime) -> Row:
+    task = task_of(name)
     generator, adam = torch.Generator().manual_seed(0), {"lr": 0.1, "betas": (0.0, 0.999)}
     alphas = [block.alpha for block in other.blocks]
     optimiser, plain_optimiser = torch.optim.Adam(supernet.alphas, **adam), torch.optim.Adam(alphas, **adam)
 
-    def loss_of() -> torch.Tensor:
+    def loss_of(batch: Batch) -> Tensor:
         with runtime.autocast():
             return task.loss(supernet.model, batch)["loss"]
 
     def ours() -> int:
-        arch_step(supernet, loss_of, Full(), optimiser, generator)
-        return 1
+        for batch in given.batches:
+            arch_step(supernet, partial(loss_of, batch), Full(), optimiser, generator)
+        return len(given.batches)
 
-    def backward() -> torch.Tensor:
+    def backward() -> Tensor:
         textbook.open_gates(other, [block.active for block in supernet.blocks])
-        loss = textbook.LOSSES[name](other, dense, targets)
+        loss = textbook.LOSSES[name](other, given.dense, given.targets)
         loss.backward()
         for alpha, gradient in zip(alphas, textbook.alpha_gradients(other), strict=True):
             alpha.grad = gradient
@@ -205,7 +222,7 @@ def arch_row(name: str, supernet: Supernet, other: textbook.Textbook, given: tup
         other.load_state_dict(supernet.model.state_dict())
         supernet.model.eval(), other.eval()
         descent = torch.optim.SGD(supernet.alphas, lr=1.0)
-        loss = arch_step(supernet, lambda: task.loss(supernet.model, batch)["loss"], Full(), descent, generator)
+        loss = arch_step(supernet, lambda: task.loss(supernet.model, given.middle)["loss"], Full(), descent, generator)
         difference = relative(loss, backward())
         moved = torch.cat([old - new.detach() for old, new in zip(before, supernet.alphas, strict=True)])
         wanted = torch.cat([alpha.grad for alpha in alphas])
@@ -227,7 +244,7 @@ def retrain(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
         ours, theirs = own_step(name, model, given, runtime, list(model.parameters())), plain_step(name, other, given)
 
         def check(
-            name: str = name, model: Model = model, other: textbook.Textbook = other, given: tuple = given
+            name: str = name, model: Model = model, other: textbook.Textbook = other, given: Given = given
         ) -> float:
             return same_loss(name, model, other, given)
 

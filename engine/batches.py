@@ -12,19 +12,24 @@ from torch.utils.data import DataLoader, Dataset
 
 from engine.runtime import Runtime
 
+WINDOW = 16  # batches whose samples are put in order of size together
+SHARE = 4  # a window is at most one in so many of an epoch's batches, so that small sets are mixed anew every epoch
+
 
 class EpochBatches(Dataset):
     """The batches of one epoch over a split, by number.
 
+    A batch costs as much as its largest sample makes it, so samples of similar size stand together.
+
     Args:
-        split: has ``len`` and ``batch(indices, rng)``.
+        split: has ``len``, ``sizes`` and ``batch(indices, rng)``.
         batch_size: samples a batch; the last one is smaller.
         name: which stream this is; two streams over one split differ.
     """
 
     def __init__(self, split: Any, batch_size: int, runtime: Runtime, name: str, epoch: int) -> None:
         self.split, self.batch_size, self.runtime, self.key = split, batch_size, runtime, (name, epoch)
-        self.order = runtime.rng("order", *self.key).permutation(len(split))
+        self.order = shuffled(split.sizes, batch_size, runtime.rng("order", *self.key))
 
     def __len__(self) -> int:
         return steps_per_epoch(len(self.split), self.batch_size)
@@ -37,6 +42,31 @@ class EpochBatches(Dataset):
 def steps_per_epoch(samples: int, batch_size: int) -> int:
     """The number of batches, the last possibly smaller."""
     return -(-samples // batch_size)
+
+
+def shuffled(sizes: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random order of samples in which those of a batch are of similar size.
+
+    The samples are shuffled, sorted by size within windows of some batches, and the batches shuffled again.
+
+    Args:
+        sizes: (N,) of the samples.
+        batch_size: samples a batch.
+        rng: draws the order.
+
+    Returns:
+        (N,) numbers of the samples.
+    """
+    order, whole = rng.permutation(len(sizes)), len(sizes) // batch_size
+    window = batch_size * min(WINDOW, whole // SHARE)
+    if window <= batch_size or (sizes == sizes[0]).all():
+        return order
+    # The samples that fill no batch are the last in the random order, not the largest.
+    full, rest = order[: whole * batch_size], order[whole * batch_size :]
+    for start in range(0, len(full), window):
+        some = full[start : start + window]
+        full[start : start + window] = some[np.argsort(sizes[some], kind="stable")]
+    return np.concatenate((rng.permutation(full.reshape(whole, batch_size)).ravel(), rest))
 
 
 def load_epoch(batches: EpochBatches, start: int, workers: int) -> Iterator[Any]:

@@ -7,11 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from space.backbone import Backbone
 from space.context import Context
 from space.geometry import Relation, normalised_boxes, relation_geometry
 from space.inputs import Inputs, rows
+
+# Texts that go through the encoder together: few enough to be of similar length, enough to keep the device busy.
+TOGETHER = {"cpu": 32}
+TOGETHER_ELSEWHERE = 512
 
 
 class Texts(NamedTuple):
@@ -77,9 +82,25 @@ class Network(nn.Module):
             self.embedding.weight.copy_(torch.from_numpy(word_vectors))
 
     def encode_texts(self, tokens: Tensor, pad: Tensor) -> Texts:
-        """(Q,T) token ids and padding -> text states. The LSTM runs forward only, so padding behind changes nothing."""
+        """(Q,T) token ids and padding -> text states, zeros or anything at padding.
+
+        Texts of similar length go through together, so that the longest does not set the price of all.
+        """
+        together = TOGETHER.get(tokens.device.type, TOGETHER_ELSEWHERE)
+        if len(tokens) <= together:
+            return Texts(self._encode(tokens, pad), pad)
+        lengths, order = (~pad).sum(1).sort(stable=True)
+        most, parts = tokens.shape[1], []
+        for size, group in zip(lengths.split(together), order.split(together), strict=True):
+            longest = int(size[-1])
+            states = self._encode(tokens[group, :longest], pad[group, :longest])
+            parts.append(F.pad(states, (0, 0, 0, most - longest)))
+        return Texts(torch.cat(parts)[order.argsort()], pad)
+
+    def _encode(self, tokens: Tensor, pad: Tensor) -> Tensor:
+        # The LSTM runs forward only, so padding behind the words changes nothing.
         words, _ = self.lstm(self.embedding(tokens))
-        return Texts(self.backbone.encode(words, Context(pad)), pad)
+        return self.backbone.encode(words, Context(pad))
 
     def encode_images(self, regions: Tensor, boxes: Tensor, image_hw: Tensor, pad: Tensor) -> Images:
         """(I,R,D) features, (I,R,4) boxes, (I,2) sizes and padding -> images ready to meet texts."""

@@ -54,6 +54,11 @@ class Split(ABC):
     def image_ids(self) -> np.ndarray:
         """(len,) the image of every sample; search divides its two halves by it."""
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """(len,) how large each sample is, such as its number of regions; batches are made of similar ones."""
+        return np.ones(len(self), np.int64)
+
     @abstractmethod
     def take(self, indices: np.ndarray) -> Split:
         """The split of only these samples; whatever it draws on its own (negatives) it draws among them."""
@@ -185,9 +190,10 @@ def judging(model: nn.Module) -> Iterator[None]:
 def in_batches(split: Split, batch_size: int, what: str) -> Iterator[tuple[np.ndarray, Batch]]:
     """Every sample of a split once, with progress: (B,) their numbers and the batch.
 
-    Samples of one image stand side by side, so that an image is encoded as seldom as may be.
+    Samples of similar size stand together and those of one image side by side, so that little is padded and an image
+    is encoded as seldom as may be.
     """
-    order, rng = np.argsort(split.image_ids, kind="stable"), np.random.default_rng(0)
+    order, rng = np.lexsort((split.image_ids, split.sizes)), np.random.default_rng(0)
     for start in track(range(0, len(order), batch_size), what):
         indices = order[start : start + batch_size]
         yield indices, split.batch(indices, rng)

@@ -16,23 +16,14 @@ from tasks.packed import FeatureStore
 from tasks.words import TokenStore
 
 PAIRS = 512  # pairs in one pass through the decoder
-ENCODED = 64  # texts or images in one pass through their encoder
+ENCODED = 64  # images in one pass through the decoder's stem
 GROUP = 256  # images whose states and relations are in memory at a time
 
 
 @torch.no_grad()
 def encode_texts(model: Model, tokens: TokenStore, which: np.ndarray) -> Texts:
-    """Encode these texts, in passes of texts of similar length. Row r of the result is text ``which[r]``."""
-    order = np.argsort(tokens.lengths[which], kind="stable")
-    parts = []
-    for chunk in _chunks(order, ENCODED):
-        ids, pad = (part.to(device_of(model)) for part in tokens.gather(which[chunk]))
-        parts.append(model.network.encode_texts(ids, pad))
-    back = torch.from_numpy(np.argsort(order)).to(device_of(model))
-    longest = parts[-1].pad.shape[1]
-    states = torch.cat([F.pad(part.states, (0, 0, 0, longest - part.pad.shape[1])) for part in parts])
-    pad = torch.cat([F.pad(part.pad, (0, longest - part.pad.shape[1]), value=True) for part in parts])
-    return Texts(states[back], pad[back])
+    """Encode these texts. Row r of the result is text ``which[r]``."""
+    return model.network.encode_texts(*(part.to(device_of(model)) for part in tokens.gather(which)))
 
 
 @torch.no_grad()

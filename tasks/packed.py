@@ -72,6 +72,10 @@ class FeatureStore:
                 "add their npz files or leave these images out"
             )
 
+    def counts(self, image_ids: Sequence[int] | np.ndarray, limit: int) -> np.ndarray:
+        """(I,) number of regions that ``gather`` gives for each image."""
+        return np.minimum(self._count[self._rows(np.asarray(image_ids, dtype=np.int64))], limit)
+
     def gather(self, image_ids: Sequence[int] | np.ndarray, limit: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The first (highest ranked) ``limit`` regions of I images, padded with zeros to the longest among them.
 

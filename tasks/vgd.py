@@ -90,6 +90,11 @@ class VgdSplit(Split):
         """(expressions,) image of every expression."""
         return self._images
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """(expressions,) regions of every expression's image."""
+        return self.store.counts(self.image_ids, self.data.max_regions)
+
     def take(self, indices: np.ndarray) -> VgdSplit:
         """Only these expressions."""
         some = [self.expressions[index] for index in indices]

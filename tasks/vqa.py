@@ -113,6 +113,11 @@ class VqaSplit(Split):
         """(questions,) image of every question."""
         return self.samples.images[self.rows]
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """(questions,) regions of every question's image."""
+        return self.store.counts(self.image_ids, self.max_regions)
+
     def take(self, indices: np.ndarray) -> VqaSplit:
         """Only these questions."""
         return VqaSplit(self.samples, self.rows[indices], self.store, self.max_regions)

@@ -13,7 +13,7 @@ import torch
 from common.errors import UserError
 from common.files import atomic_write
 from engine import checkpoint
-from engine.batches import Endless, EpochBatches, first_images
+from engine.batches import Endless, EpochBatches, first_images, shuffled
 from engine.log import RunLog
 from engine.optim import Training, rate
 from engine.run import RunFiles, RunOptions
@@ -28,6 +28,10 @@ class Numbers:
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return np.ones(self.size, np.int64)
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[list[int], float]:
         return indices.tolist(), rng.random()
@@ -58,6 +62,24 @@ def test_an_epoch_visits_every_sample_once_and_any_step_can_be_redone() -> None:
     assert EpochBatches(Numbers(10), 4, RUNTIME, "train", 1)[2] != made[2]
     endless = Endless(Numbers(10), 4, RUNTIME, "train")
     assert [endless[step] for step in (0, 1, 2)] == made and endless[3] != made[0]
+
+
+def test_samples_of_a_batch_are_of_similar_size() -> None:
+    sizes = np.random.default_rng(0).integers(10, 101, 64 * 100 + 7)
+    order = shuffled(sizes, 64, np.random.default_rng(1))
+    assert sorted(order.tolist()) == list(range(len(sizes)))
+    batches = sizes[order[: 64 * 100]].reshape(100, 64)
+    # Padding to the largest of a batch nearly doubles what random batches hold, and adds a tenth to these.
+    assert batches.max(1).mean() < 1.1 * sizes.mean()
+    # Small and large batches come in no order, and another epoch makes others.
+    assert abs(np.corrcoef(batches.mean(1), np.arange(100))[0, 1]) < 0.3
+    assert order.tolist() != shuffled(sizes, 64, np.random.default_rng(2)).tolist()
+
+
+def test_sets_of_few_batches_are_mixed_anew_every_epoch() -> None:
+    sizes = np.arange(40)
+    first, second = (shuffled(sizes, 8, np.random.default_rng(seed)).reshape(5, 8) for seed in (0, 1))
+    assert not {frozenset(batch) for batch in first.tolist()} & {frozenset(batch) for batch in second.tolist()}
 
 
 def test_first_images_keeps_all_samples_of_an_image() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from tiny import TOKENS, fixed, inputs, model
 
 from space.backbone import Block
 from space.inputs import Inputs
+from space.network import TOGETHER
 
 ENCODER = ("self_att_64", "feed_forward")
 DECODER = ("self_att_64", "rel_self_att_64", "guided_att_64", "rel_self_att_64", "feed_forward")
@@ -35,6 +37,22 @@ def test_shared_rows_equal_repeated_rows() -> None:
     shared = net(batch._replace(text_index=text, image_index=image))
     repeated = Inputs(*(part[image] for part in batch[:4]), *(part[text] for part in batch[4:6]))
     torch.testing.assert_close(shared, net(repeated), atol=1e-5, rtol=1e-5)
+
+
+def test_texts_of_similar_length_together_equal_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = fixed(("self_att_64", "std_conv_3"), DECODER).network
+    g = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 9, (11,), generator=g)
+    pad = torch.arange(8) >= lengths[:, None]
+    tokens = torch.randint(3, 20, pad.shape, generator=g).masked_fill(pad, 0)
+    weight = torch.randn(11, 8, 64, generator=g).masked_fill(pad[..., None], 0)
+    found = []
+    for together in (100, 3):
+        monkeypatch.setitem(TOGETHER, "cpu", together)
+        states = network.encode_texts(tokens, pad).states
+        gradients = torch.autograd.grad((states * weight).sum(), list(network.lstm.parameters()))
+        found.append((states[~pad], *gradients))
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-5)
 
 
 def test_the_stem_ends_before_the_first_guided_attention() -> None:
