@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from space.inputs import rows
-from space.layers import NORM_EPS
+from space.layers import NORM_EPS, Dropout
 from space.network import States
 
 
@@ -15,7 +15,7 @@ class AttentionPool(nn.Module):
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 1))
+        self.score = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, 1))
         self.merge = nn.Linear(width, 2 * width)
 
     def forward(self, x: Tensor, pad: Tensor) -> Tensor:

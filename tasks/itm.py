@@ -195,11 +195,6 @@ class ItmSplit(Split):
         """(captions,) image of every caption."""
         return self._images
 
-    @property
-    def sizes(self) -> np.ndarray:
-        """(captions,) regions of every caption's image."""
-        return self.store.counts(self.image_ids, self.data.max_regions)
-
     def take(self, indices: np.ndarray) -> ItmSplit:
         """Only these captions; negatives are drawn among them."""
         return ItmSplit(self.data, self.store, self.tokens, self.rows[indices], self._images[indices])

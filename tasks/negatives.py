@@ -36,10 +36,21 @@ class Negatives:
         self.hard_images: np.ndarray | None = None  # (captions,kept) image rows
 
     def draw(self, captions: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """For each caption's pair, a caption of another image and an image (row) that is not its own."""
+        """For each caption's pair, a caption of another image and an image (row) that is not its own.
+
+        Without mined ones they come from the batch itself, where every caption and every image is then a negative as
+        often as a positive: what it looks like alone cancels out of the gradient, and half as many are encoded.
+        """
         own = self.row_of[captions]
         if self.hard_captions is None or self.hard_images is None:
-            return self._caption_of(self._other(own, rng), rng), self._other(own, rng)
+            most = np.bincount(np.unique(own, return_inverse=True)[1]).max()
+            if 2 * most > len(own):
+                return self._caption_of(self._other(own, rng), rng), self._other(own, rng)
+            # Captions of one image stand side by side, so that a shift by ``most`` leads past them.
+            order = np.lexsort((rng.random(len(own)), rng.permutation(len(self.images))[own]))
+            shifts = rng.integers(most, len(own) - most, endpoint=True, size=2)
+            texts, images = (np.roll(order, shift)[np.argsort(order)] for shift in shifts)
+            return captions[texts], own[images]
         pick = rng.integers(self.hard_captions.shape[1], size=(2, len(captions)))
         return self.hard_captions[own, pick[0]], self.hard_images[captions, pick[1]]
 

@@ -50,7 +50,7 @@ def test_a_sampled_path_and_its_weight_step(given, supernet: Supernet) -> None:
     torch.testing.assert_close(outputs, given.tensors["outputs"], atol=1e-4, rtol=0)
     facts = given.facts["weight_step"]
     loss = matching_loss(supernet.model, given.inputs)
-    assert float(loss) == pytest.approx(facts["loss"], rel=1e-4)
+    assert loss.item() == pytest.approx(facts["loss"], rel=1e-4)
     loss.backward()
     ours = {name for name, p in supernet.model.named_parameters() if p.grad is not None}
     wanted = {name: pair for name, pair in facts["grad_stats"].items() if network_state({name: torch.ones(2)})[0]}

@@ -25,6 +25,29 @@ def test_random_negatives_are_never_positives(images: int, seed: int) -> None:
     assert (negatives.images[others] != image_of[captions]).all()
 
 
+@given(st.integers(2, 40), st.integers(1, 64), st.integers(0, 2**32 - 1))
+def test_random_negatives_balance_a_batch(images: int, size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    image_of = oddly_numbered(images, rng)
+    negatives, captions = Negatives(image_of), rng.permutation(5 * images)[:size]
+    texts, others = negatives.draw(captions, rng)
+    own = negatives.row_of[captions]
+    assert (negatives.row_of[texts] != own).all() and (others != own).all()
+    if 2 * np.bincount(own).max() <= len(captions):
+        assert sorted(texts.tolist()) == sorted(captions.tolist())
+        assert sorted(others.tolist()) == sorted(own.tolist())
+
+
+def test_random_negatives_come_from_everywhere() -> None:
+    negatives = Negatives(np.repeat(np.arange(4), 5))
+
+    def drawn(seed: int) -> zip:
+        return zip(*negatives.draw(np.array([0, 5, 10, 15]), np.random.default_rng(seed)), strict=True)
+
+    seen = {(a, b) for seed in range(200) for a, b in drawn(seed)}
+    assert seen == {(text, image) for text in (0, 5, 10, 15) for image in range(4)}
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(2, 300), st.integers(1, 40), st.integers(1, 6), st.integers(0, 2**32 - 1))
 def test_mined_negatives_are_never_positives(images: int, pool: int, kept: int, seed: int) -> None:
