@@ -6,18 +6,20 @@ READY := $(VENV)/.mmnas-ready
 DEMO := data/demo/demo.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-data search retrain draw show pack bench test lint clean
+.PHONY: help setup demo-data search retrain draw show pack bench growth test lint clean
 
 # The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,
 empty :=
 space := $(empty) $(empty)
-profiles = $(subst $(space),$(comma),$(strip $(MODEL) $(PROFILE)))
-named = $(if $(TASK),--task=$(TASK)) $(if $(DATA),--data.root=$(DATA)) $(if $(DATASET),--data.dataset=$(DATASET)) \
-	$(if $(FEAT),--data.feat=$(FEAT)) $(if $(SPLIT),--data.split=$(SPLIT)) $(if $(profiles),--profile=$(profiles)) \
-	$(if $(SEED),--seed=$(SEED))
-shared = $(named) $(if $(VERSION),--version=$(VERSION)) $(if $(filter-out 0,$(RESUME)),--resume=true) \
-	$(if $(GPU),--gpu=$(GPU)) $(if $(NW),--workers=$(NW))
+# MODEL comes last, so that the sizes it asks for win over those of a profile.
+profiles = $(subst $(space),$(comma),$(strip $(PROFILE) $(MODEL)))
+named = $(if $(TASK),--task='$(TASK)') $(if $(DATA),--data.root='$(DATA)') $(if $(DATASET),--data.dataset='$(DATASET)') \
+	$(if $(FEAT),--data.feat='$(FEAT)') $(if $(profiles),--profile='$(profiles)') $(if $(SEED),--seed='$(SEED)')
+shared = $(named) $(if $(SPLIT),--data.split='$(SPLIT)') $(if $(VERSION),--version='$(VERSION)') \
+	$(if $(RESUME),--resume=$(if $(filter 1 true yes,$(RESUME)),true,$(if $(filter 0 false no,$(RESUME)),false,'$(RESUME)'))) \
+	$(if $(GPU),--gpu='$(GPU)') $(if $(NW),--workers='$(NW)')
+trained = $(if $(GENO),--geno='$(GENO)') $(if $(RUN),--run='$(RUN)') $(if $(CKPT),--ckpt='$(CKPT)')
 extra = $(foreach pair,$(ARGS),'--$(pair)')
 
 help:
@@ -31,6 +33,7 @@ help:
 	@echo "  make demo-data             make the built-in data      (search and retrain do it when needed)"
 	@echo "  make pack DATA=...         pack region features        (search and retrain do it when needed)"
 	@echo "  make bench                 ours against plain code     ARGS=\"rows=search,loader device=cuda turns=3\""
+	@echo "  make growth                how cost grows with size    ARGS=\"device=cuda\""
 	@echo "  make test                  run the tests               make lint   check style"
 	@echo "  make setup                 only install                make clean  remove what was built"
 	@echo
@@ -58,24 +61,26 @@ $(DEMO): | $(READY)
 demo-data: $(DEMO)
 
 search: $(READY) $(if $(DATA),,$(DEMO))
-	@$(PY) -m search $(shared) $(if $(BS),--search.batch_size=$(BS)) $(extra)
+	@$(PY) -m search $(shared) $(trained) $(if $(BS),--search.batch_size='$(BS)') $(extra)
 
 retrain: $(READY) $(if $(DATA),,$(DEMO))
-	@$(PY) -m retrain $(shared) $(if $(GENO),--geno=$(GENO)) $(if $(RUN),--run=$(RUN)) $(if $(CKPT),--ckpt=$(CKPT)) \
-		$(if $(BS),--retrain.batch_size=$(BS)) $(extra)
+	@$(PY) -m retrain $(shared) $(trained) $(if $(BS),--retrain.batch_size='$(BS)') $(extra)
 
 draw: $(READY)
-	@$(PY) -m tools.draw $(if $(GENO),--geno=$(GENO)) $(if $(OUT),--out=$(OUT))
+	@$(PY) -m tools.draw $(if $(GENO),--geno='$(GENO)') $(if $(OUT),--out='$(OUT)')
 
 show: $(READY) $(if $(DATA),,$(DEMO))
-	@$(PY) -m tools.show $(named) $(if $(CKPT),--ckpt=$(CKPT)) $(if $(PICTURES),--pictures=$(PICTURES)) \
-		$(if $(COUNT),--count=$(COUNT)) $(if $(OUT),--out=$(OUT)) $(extra)
+	@$(PY) -m tools.show $(named) $(if $(CKPT),--ckpt='$(CKPT)') $(if $(SPLIT),--split='$(SPLIT)') \
+		$(if $(PICTURES),--pictures='$(PICTURES)') $(if $(COUNT),--count='$(COUNT)') $(if $(OUT),--out='$(OUT)') $(extra)
 
 pack: $(READY)
-	@$(PY) -m tools.pack $(if $(DATA),--data=$(DATA))
+	@$(PY) -m tools.pack $(if $(DATA),--data='$(DATA)')
 
 bench: $(READY)
 	@$(PY) -m benchmarks.run $(extra)
+
+growth: $(READY)
+	@$(PY) -m benchmarks.growth $(extra)
 
 test: $(READY)
 	@$(PY) -m pytest
@@ -85,5 +90,5 @@ lint: $(READY)
 	@$(VENV)/bin/ruff format --check .
 
 clean:
-	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis tasks/_boxes.c tasks/_boxes*.so
+	rm -rf $(READY) build *.egg-info .pytest_cache .ruff_cache .hypothesis tasks/_boxes.c tasks/_boxes*.so
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -27,7 +27,8 @@ def scoring(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
     for width in (256, 512):
         yield _pairs_row(f"itm scoring, H {width}", world, matrix, width, runtime)
     drawn = np.random.default_rng(2).integers(len(images), size=(len(matrix), 2))
-    yield _pairs_row("itm negative mining, H 256", world, drawn, 256, runtime)
+    for width in (256, 512):
+        yield _pairs_row(f"itm negative mining, H {width}", world, drawn, width, runtime)
 
 
 def _pairs_row(title: str, world: World, pairs: np.ndarray, width: int, runtime: Runtime) -> Row:
@@ -112,7 +113,7 @@ def _evaluation_row(name: str, world: World, runtime: Runtime) -> Row:
 
 def loader(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
     """Batches from the disk (from its cache, on both sides)."""
-    for name in ("itm", "vqa"):
+    for name in SHAPES:
         world = make_world(name, root / "loader", 4 * samples, SHAPES[name])
         yield _loader_row(name, world, samples)
 

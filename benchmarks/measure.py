@@ -6,7 +6,7 @@ import ctypes
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def seconds(work: Callable[[], int], device: torch.device) -> tuple[float, int]:
     return time.perf_counter() - start, units
 
 
-def compare(row: Row, device: torch.device, turns: int, peak: float) -> Result:
+def compare(row: Row, device: torch.device, turns: int, peaks: Mapping[str, float]) -> Result:
     """Check a row, warm both sides up while counting products and memory, then time them turn by turn."""
     difference = row.check()
     flops, memory = {}, {}
@@ -96,7 +96,7 @@ def compare(row: Row, device: torch.device, turns: int, peak: float) -> Result:
         for side, work in sides.items():
             spent, units = seconds(work, device)
             taken[side].append(spent / units)
-    costs = {side: _cost(taken[side], memory[side], flops[side], peak) for side in sides}
+    costs = {side: _cost(taken[side], memory[side], flops[side], peaks[side]) for side in sides}
     ratio = costs["ours"].rate / costs["textbook"].rate
     return Result(row.name, row.unit, costs["ours"], costs["textbook"], ratio, row.target, difference)
 
@@ -106,10 +106,10 @@ def _cost(taken: list[float], memory: float, flops: float, peak: float) -> Cost:
     return Cost(1 / middle, max(taken) / min(taken), memory, flops / middle / peak if flops else None)
 
 
-def matmul_peak(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 2048) -> float:
+def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
     """FLOP a second of the fastest of some large matrix products."""
     size = 8192 if device.type == "cuda" else size
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
 
     def work() -> int:
         torch.mm(a, b)

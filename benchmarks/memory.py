@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.data import SHAPES, Shape, random_boxes, random_texts, region_counts, split_of, task_of
 from benchmarks.measure import status
 from benchmarks.steps import supernet_of
+from engine.batches import EpochBatches
 from engine.runtime import start
 from search.settings import SearchSettings
 from search.stage import SearchStage
@@ -39,6 +40,7 @@ class Scale:
 SCALES = {
     "search itm, 29,000 images and 145,000 captions": Scale("itm", 29_000),
     "search vqa, 123,287 images of 10 to 100 regions and 616,435 questions": Scale("vqa", 123_287),
+    "search vgd, 20,000 images of 10 to 100 regions and 140,000 phrases": Scale("vgd", 20_000),
 }
 
 
@@ -99,9 +101,9 @@ def train(name: str, images: int, folder: Path) -> float:
     settings = SearchSettings(alpha_start=0, alpha_every=2)
     supernet = supernet_of(name, SpaceSettings(), settings.width, runtime)
     stage = SearchStage(task, supernet, settings, runtime, lambda _: None)
+    batches = EpochBatches(stage.split, settings.batch_size, runtime, "train", 0)
     for step in range(STEPS):
-        chosen = rng.integers(len(stage.split), size=settings.batch_size)
-        stage.train_step(stage.split.batch(chosen, np.random.default_rng(step)), 1e-4, 0)
+        stage.train_step(batches[step], 1e-4, 0)
     watch.over.set()
     return watch.most
 

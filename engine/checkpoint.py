@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import torch
 
 from common.errors import UserError
 from common.files import atomic_write
+
+FORBIDDEN = "GLOBAL"  # in torch's message about code that it does not run
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -30,10 +31,13 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} does not exist" + (f"; its folder holds {near}" if near else ""))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(f"checkpoint {path} holds more than tensors and plain values, so it is not loaded") from error
-    except (RuntimeError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"checkpoint {path} is damaged ({str(error).splitlines()[0]}); use another one") from error
+    # Bytes that are no checkpoint fail in as many ways as zip and pickle have opcodes.
+    except Exception as error:
+        if isinstance(error, pickle.UnpicklingError) and FORBIDDEN in str(error):
+            what = "holds more than tensors and plain values, so it is not loaded"
+            raise UserError(f"checkpoint {path} {what}") from error
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"checkpoint {path} is damaged or no checkpoint ({why}); use another one") from error
     if not isinstance(state, dict):
         raise UserError(f"{path} is no checkpoint of a run or a network; give a last.pt or best.pt")
     return state

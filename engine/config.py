@@ -6,11 +6,13 @@ Whatever cannot be understood is refused by name, with the nearest name that can
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
+import shlex
 import sys
 import typing
 from argparse import ArgumentError
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -35,6 +37,13 @@ WANTED = {
     list[int]: "a list of whole numbers, such as [10,12]",
     list[str]: "a list of names, such as [self_att_64,feed_forward]",
 }
+MAKE = {  # keys with a make variable of their own
+    "data.root": "DATA",
+    "data.dataset": "DATASET",
+    "data.feat": "FEAT",
+    "data.split": "SPLIT",
+    "profile": "PROFILE",
+}
 DEMO_MARK = "demo.json"  # the file in a data root that says it is the built-in demo data
 
 
@@ -47,12 +56,22 @@ class Setting(NamedTuple):
 
 
 class Config(SimpleNamespace):
-    """``task`` (the class), ``top`` (options of the run) and one attribute per section, each a dataclass."""
+    """``task`` (the class), ``top`` (options of the run), ``written`` (what the command line said, as Settings) and one
+    attribute per section, each a dataclass.
+    """
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain containers, ready for YAML."""
-        found = {"task": self.task.name, **dataclasses.asdict(self.top)}
-        return found | {k: dataclasses.asdict(v) for k, v in vars(self).items() if k not in ("task", "top")}
+        parts = {key: dataclasses.asdict(value) for key, value in vars(self).items() if dataclasses.is_dataclass(value)}
+        return {"task": self.task.name, **parts.pop("top"), **parts}
+
+    def again(self) -> str:
+        """What another make command has to say to meet the same data and sizes, such as `` DATA=root``, or nothing."""
+        said = {s.key: s.value for s in self.written if s.key in MAKE or s.key.startswith(("data.", "model."))}
+        words = [f"{MAKE[key]}={shlex.quote(value)}" for key, value in said.items() if key in MAKE]
+        if more := [f"{key}={value}" for key, value in said.items() if key not in MAKE]:
+            words.append(f"ARGS={shlex.quote(' '.join(more))}")
+        return "".join(f" {word}" for word in words)
 
 
 def load_config(
@@ -86,27 +105,39 @@ def load_config(
         raise UserError(f"no task is named; say for example TASK={usual or '<name>'} (without make: --task ...)")
     cls, file = find(name)
     parser = _parser(stage, top, {"data": cls.Data, **sections})
-    written = list(_read_line(words))
-    own = peek(words, "config")
-    layers = [*_flatten(_read_yaml(Path(own)), own)] if own else []
-    roots = [s.value for s in (*layers, *written) if s.key == "data.root"]
-    layers = [*_task_layers(file, peek(words, "profile"), roots[-1] if roots else None), *layers]
     # A stage may have its own idea of what it shares with the other, such as search.data.hard_pool.
     own_idea = tuple(f"{stage}.{section}." for section in ("data", *sections))
-    layers = [s._replace(key=s.key[len(stage) + 1 :]) if s.key.startswith(own_idea) else s for s in layers]
+
+    def shared(setting: Setting) -> Setting:
+        return setting._replace(key=setting.key[len(stage) + 1 :]) if setting.key.startswith(own_idea) else setting
+
+    written = [shared(s) for s in _read_line(words)]
+    own = peek(words, "config")
+    layers = [[*_flatten(_read_yaml(Path(own)), own)]] if own else []
+    roots = [s.value for s in (*(s for layer in layers for s in layer), *written) if s.key == "data.root"]
+    layers = [*_task_layers(file, peek(words, "profile"), roots[-1] if roots else None), *layers]
+    # Of one file what is for this stage alone wins, wherever it stands in it.
+    layers = [shared(s) for layer in layers for s in sorted(layer, key=lambda s: s.key.startswith(own_idea))]
     known = {"task": str, "profile": str, "config": str, **dict(_types(top)), **dict(_types(cls.Data, "data."))}
     known |= {key: kind for section, kind in sections.items() for key, kind in _types(kind, f"{section}.")}
     settings = [s for s in layers if s.key.partition(".")[0] in {"data", *sections}]
     for setting in (*settings, *written):
         if setting.key not in known:
-            raise UserError(f"{setting.where}: there is no key {setting.key!r}{did_you_mean(setting.key, known)}")
+            raise UserError(f"{setting.where}: {_unknown(setting.key, known)}")
     if asks_help:
         parser.set_defaults({s.key: yaml.safe_load(s.value) for s in settings})
         parser.parse_args(["--help"])
     parsed = parser.instantiate_classes(_parse(parser, [*settings, *written], known))
     options = top(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(top)})
     made = {key: _plain(getattr(parsed, key)) for key in ("data", *sections)}
-    return Config(task=cls, top=_plain(options), **made)
+    return Config(task=cls, top=_plain(options), written=written, **made)
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    below = [name for name in known if name.startswith(f"{key}.")]
+    if below:
+        return f"{key} is no value but a section; it needs {', '.join(below)}"
+    return f"there is no key {key!r}{did_you_mean(key, known)}"
 
 
 def peek(argv: Sequence[str] | None, key: str) -> str | None:
@@ -145,11 +176,11 @@ def _read_line(words: Sequence[str]) -> Iterator[Setting]:
         yield Setting(key, value, "command line")
 
 
-def _task_layers(path: Path, profile: str | None, root: str | None) -> Iterator[Setting]:
+def _task_layers(path: Path, profile: str | None, root: str | None) -> Iterator[list[Setting]]:
     """The settings of a task's YAML and its profiles; by default the profile demo where the data root is the demo."""
     tree = _read_yaml(path)
     profiles = tree.pop("profiles", None) or {}
-    yield from _flatten(tree, str(path))
+    yield [*_flatten(tree, str(path))]
     if profile is None:
         root = root or (tree.get("data") or {}).get("root")
         is_demo = root is not None and "demo" in profiles and (root == "data/demo" or (Path(root) / DEMO_MARK).exists())
@@ -159,7 +190,7 @@ def _task_layers(path: Path, profile: str | None, root: str | None) -> Iterator[
             raise UserError(
                 f"{path} has no profile {name!r}, it has {', '.join(profiles)}{did_you_mean(name, profiles)}"
             )
-        yield from _flatten(profiles[name] or {}, f"{path}, profile {name}")
+        yield [*_flatten(profiles[name] or {}, f"{path}, profile {name}")]
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -186,7 +217,8 @@ def _walk(key: str, value: Any, where: str) -> Iterator[Setting]:
         for name, below in value.items():
             yield from _walk(f"{key}.{name}", below, where)
     else:
-        yield Setting(key, value if isinstance(value, str) else json.dumps(value), where)
+        # YAML reads 2020-01-01 as a date; here it is the text that it looks like.
+        yield Setting(key, str(value) if isinstance(value, str | datetime.date) else json.dumps(value), where)
 
 
 def _types(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from jsonargparse.typing import NonNegativeInt
 
 from common.errors import UserError
 
-MAY_CHANGE = ("epochs", "save_minutes", "val_every", "patience")
+MAY_CHANGE = ("epochs", "save_minutes", "val_every", "root", "test_split")
 
 
 @dataclass
@@ -44,11 +44,16 @@ class RunOptions:
 class RunFiles:
     """Where a run writes.
 
+    Args:
+        options: those of the run.
+        stem: begins the name of a run that the user gave none.
+        may_resume: whether a run of this kind can be gone on with at all.
+
     Raises:
         UserError: the name is no file name, the run exists and is not to be resumed, or there is nothing to resume.
     """
 
-    def __init__(self, options: RunOptions, stem: str) -> None:
+    def __init__(self, options: RunOptions, stem: str, may_resume: bool = True) -> None:
         self.version = options.version or _dated(stem, Path(options.logs))
         if not all(c.isalnum() or c in "-_.+" for c in self.version) or self.version.startswith("."):
             raise UserError(
@@ -61,31 +66,33 @@ class RunFiles:
         self.architectures = root / "ckpts" / "arch" / f"{self.version}.json"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"
-        self._check(options)
+        self._fresh = not options.resume
+        self._check(options, may_resume)
 
-    def _check(self, options: RunOptions) -> None:
+    def _check(self, options: RunOptions, may_resume: bool) -> None:
         if options.resume:
             if options.version is None:
                 raise UserError("RESUME=1 needs VERSION=<name of the run to go on with>")
             if not self.last.exists() and not self.log.exists():
                 raise UserError(f"there is no run {self.version!r} to resume under {options.logs}; check VERSION")
         elif self.last.exists() or self.log.exists():
-            raise UserError(
-                f"a run named {self.version!r} exists under {options.logs}; add RESUME=1 to go on with it "
-                "or choose another VERSION"
-            )
+            go_on = "add RESUME=1 to go on with it or " if may_resume else ""
+            raise UserError(f"a run named {self.version!r} exists under {options.logs}; {go_on}choose another VERSION")
 
     def claim(self) -> None:
         """Make the folders; until then a run that fails leaves nothing behind.
 
         Raises:
-            UserError: they cannot be written.
+            UserError: they cannot be written, or another run has taken the name in the meantime.
         """
         try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.log.mkdir(parents=True, exist_ok=not self._fresh)
             for folder in (self.checkpoints, self.log):
-                folder.mkdir(parents=True, exist_ok=True)
                 if not os.access(folder, os.W_OK):
                     raise PermissionError(13, "no permission", str(folder))
+        except FileExistsError as error:
+            raise UserError(f"a run named {self.version!r} has just begun; choose another VERSION") from error
         except OSError as error:
             raise UserError(
                 f"cannot write to {error.filename}: {error.strerror}; choose another logs folder"
@@ -98,12 +105,14 @@ def identity(stage: str, resolved: Mapping[str, Any], **more: Any) -> dict[str, 
     Args:
         stage: name of the stage.
         resolved: the configuration; how long a run trains, and where and how fast it runs, may change.
-        **more: whatever else makes the run what it is.
+        **more: whatever else makes the run what it is, such as its data.
     """
     flat = {"stage": stage, **more}
     for key, value in resolved.items():
         if isinstance(value, Mapping):
-            flat |= {f"{key}.{name}": inner for name, inner in value.items() if name not in MAY_CHANGE}
+            # Along a cosine every step's rate follows from the number of epochs.
+            free = [name for name in MAY_CHANGE if not (name == "epochs" and value.get("cosine"))]
+            flat |= {f"{key}.{name}": inner for name, inner in value.items() if name not in free}
         elif key in ("task", "seed", "precision"):
             flat[key] = value
     return flat

@@ -87,6 +87,8 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
     state = checkpoint.load(path)
     if not {"model", "genotype", "settings", "width", "words", "region_width", "epoch"} <= state.keys():
         raise UserError(f"{path} is no trained network; give the best.pt of a retraining")
+    if state.get("task", task.name) != task.name:
+        raise UserError(f"checkpoint {path} was trained for {state['task']}, not for {task.name}; name its own TASK")
     kept = Genotype.from_dict(state["genotype"])
     if genotype is not None and genotype != kept:
         raise UserError(f"checkpoint {path} is of another genotype than GENO; leave GENO out or give the right one")

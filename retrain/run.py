@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,10 +81,10 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
 
     stage = RetrainStage(task, model, settings, runtime, keep)
     blocks = {"encoder": list(genotype.encoder), "decoder": list(genotype.decoder)}
-    same = identity("retrain", config.as_dict(), genotype=blocks)
+    same = identity("retrain", config.as_dict(), genotype=blocks, **task.identity)
     state = checkpoint.load(files.last) if files.last.exists() else None
     if state:
-        check_identity(same, state["identity"], files.version)
+        check_identity(same, state.get("identity", {}), files.version)
     for name in task.final_splits:
         task.split(name)  # whatever is wrong with it is better said before the training than after
     files.claim()
@@ -115,7 +114,7 @@ def evaluate(config: Config, genotype: Genotype | None, runtime: Runtime) -> Non
         raise UserError(f"RUN={options.run} needs CKPT=<a trained network> or VERSION=<the run that trained it>")
     # Scoring a run's own network adds to that run; scoring another file is a run of its own.
     options.resume = options.version is not None and options.ckpt is None
-    files = RunFiles(options, f"{config.task.name}-{options.run}")
+    files = RunFiles(options, f"{config.task.name}-{options.run}", may_resume=False)
     task: Task = config.task(config.data)
     ckpt = Path(options.ckpt or files.best)
     trained = restore(ckpt, task, genotype)
@@ -147,7 +146,9 @@ def report(
             log.say(metrics_table(results[name]))
         if found.predictions is not None:
             written += task.save_predictions(found.predictions, files.results, files.version, name)
-    summary = files.results / f"metrics_{files.version}.json"
+    # The numbers of the training stay beside those of scoring its network again.
+    part = "" if config.top.run == "train" else f"_{config.top.run}"
+    summary = files.results / f"metrics_{files.version}{part}.json"
     write_json(
         summary,
         {
@@ -155,7 +156,7 @@ def report(
             "checkpoint": str(ckpt),
             "epoch": epoch,
             "genotype": {"encoder": trained.genotype.encoder, "decoder": trained.genotype.decoder},
-            "data": task.fingerprint,
+            "data": {name: task.features(name).fingerprint for name in splits},
             "seed": config.top.seed,
             "commit": commit(),
             "date": today(),
@@ -172,13 +173,8 @@ def report(
 def next_command(config: Config, ckpt: Path) -> str:
     """What a user may want to type after these numbers."""
     if config.top.run == "train":
-        # The network has the words and answers of the data it was trained on, so what chose them must be said again.
-        usual, root = config.task.Data(), config.data.root
-        chosen = {field.name: getattr(config.data, field.name) for field in dataclasses.fields(usual)}
-        texts = [f"data.{key}={value}" for key, value in chosen.items() if isinstance(value, str) and key != "root"]
-        extra = [text for text in texts if text not in {f"data.{k}={v}" for k, v in vars(usual).items()}]
-        arguments = f' ARGS="{" ".join(extra)}"' if extra else ""
-        return f"make retrain RUN=test TASK={config.task.name} CKPT={ckpt} DATA={root}{arguments}"
+        # The network has the words and answers of the data it was trained on, so what chose them is said again.
+        return f"make retrain RUN=test TASK={config.task.name} CKPT={ckpt}{config.again()}"
     return f"make retrain GENO={config.top.geno or '<another genotype>'} to train one, or make help"
 
 

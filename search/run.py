@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.errors import UserError
 from engine import checkpoint
 from engine.config import Config, load_config
 from engine.log import RunLog
@@ -56,13 +57,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.search.validate()
     runtime = start(config.top.gpu, config.top.seed, config.top.precision)
     files = RunFiles(config.top, f"{config.task.name}-search")
+    goal = Path(config.top.genotypes) / config.task.name / f"{files.version}.json"
     task = config.task(config.data)
     supernet = build(task, config, runtime)
-    stage = SearchStage(task, supernet, config.search, runtime, lambda history: record(history, files))
-    same = identity("search", config.as_dict())
+    stage = SearchStage(
+        task, supernet, config.search, runtime, lambda history: save_epochs(history, files.architectures)
+    )
+    same = identity("search", config.as_dict(), **task.identity)
     state = checkpoint.load(files.last) if files.last.exists() else None
     if state:
-        check_identity(same, state["identity"], files.version)
+        check_identity(same, state.get("identity", {}), files.version)
+    elif goal.exists():
+        raise UserError(f"{goal} exists and would be overwritten; choose another VERSION")
+    cost_of(stage.genotype(), config)  # whatever is wrong with the sizes is better said before the search than after
     files.claim()
     log = RunLog(files.log, state["epoch"] if state else 0)
     log.config(config.as_dict())
@@ -71,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if state:
         loop.resume(state)
     loop.run()
-    finish(task, config, stage, files, log)
+    finish(task, config, stage, files, log, goal)
 
 
 def build(task: Task, config: Config, runtime: Runtime) -> Supernet:
@@ -104,15 +111,10 @@ def describe(task: Task, supernet: Supernet, stage: SearchStage, runtime: Runtim
     )
 
 
-def record(history: list[Genotype], files: RunFiles) -> None:
-    """Write the genotypes of all epochs in both forms: the older one by epoch, and ours with probabilities."""
-    save_epochs(history, files.architectures)
-
-
-def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog) -> None:
+def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, goal: Path) -> None:
     """Write the final genotype and its figure; show the table and what to type next."""
     genotype = complete(stage.history[-1], task, config)
-    path = genotype.save(Path(config.top.genotypes) / task.name / f"{files.version}.json")
+    path = genotype.save(goal)
     figure = draw(genotype, path.with_suffix(".svg"), {name: op.kind for name, op in OPS.items()})
     log.say(table(genotype))
     for what, where in (
@@ -123,7 +125,7 @@ def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log:
         ("log", files.log),
     ):
         log.say(f"{what:>12}  {where}")
-    log.say(f"next: make retrain GENO={path}")
+    log.say(f"next: make retrain GENO={path}{config.again()}")
     log.close()
 
 
@@ -137,13 +139,18 @@ def complete(genotype: Genotype, task: Task, config: Config) -> Genotype:
         "date": today(),
         "torch": torch.__version__,
     }
+    return genotype.replace(space=config.as_dict()["space"], provenance=provenance, cost=cost_of(genotype, config))
+
+
+def cost_of(genotype: Genotype, config: Config) -> dict[str, int]:
+    """What the genotype's backbone costs at the sizes it was searched with."""
     # A user's task may not have these limits; then the cost is that of the usual sizes.
     limits = {size: getattr(config.data, f"max_{size}", None) for size in ("regions", "tokens")}
-    cost = genotype_cost(
+    return genotype_cost(
         genotype.encoder,
         genotype.decoder,
+        width=config.search.width,
         head_scale=config.model.head_scale,
         relation_width=config.model.relation_width,
         **{size: most for size, most in limits.items() if most is not None},
     )
-    return genotype.replace(space=config.as_dict()["space"], provenance=provenance, cost=cost)

@@ -103,7 +103,7 @@ class SearchStage:
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, float], bool]:
         """Note the genotype; score its path on the validation split; stop if it has settled."""
         self.supernet.choose_best()
-        self.history.append(self._genotype())
+        self.history.append(self.genotype())
         self.report(self.history)
         settled, scored = self._settled(epoch), {}
         if validate or settled:
@@ -114,7 +114,8 @@ class SearchStage:
         ]
         return {**scored, "alpha_entropy": float(np.mean(entropy))}, settled
 
-    def _genotype(self) -> Genotype:
+    def genotype(self) -> Genotype:
+        """The path chosen now, with all probabilities."""
         encoder, decoder = self.supernet.path()
         return Genotype(self.task.name, encoder, decoder, probabilities=self.supernet.probabilities())
 

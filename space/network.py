@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from space.backbone import Backbone
 from space.context import Context
@@ -90,12 +89,13 @@ class Network(nn.Module):
         if len(tokens) <= together:
             return Texts(self._encode(tokens, pad), pad)
         lengths, order = (~pad).sum(1).sort(stable=True)
-        most, parts = tokens.shape[1], []
+        states = None
         for size, group in zip(lengths.split(together), order.split(together), strict=True):
             longest = int(size[-1])
-            states = self._encode(tokens[group, :longest], pad[group, :longest])
-            parts.append(F.pad(states, (0, 0, 0, most - longest)))
-        return Texts(torch.cat(parts)[order.argsort()], pad)
+            part = self._encode(tokens[group, :longest], pad[group, :longest])
+            states = part.new_zeros(*tokens.shape, part.shape[-1]) if states is None else states
+            states[group, :longest] = part
+        return Texts(states, pad)
 
     def _encode(self, tokens: Tensor, pad: Tensor) -> Tensor:
         # The LSTM runs forward only, so padding behind the words changes nothing.

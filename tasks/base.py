@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -121,16 +122,23 @@ class Task(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of the features read, for provenance."""
+        """A short hash of the features that training reads, for provenance."""
         return self.store.fingerprint
+
+    def features(self, split: str) -> FeatureStore:
+        """The features a split is read from; the same for all of them unless a task says otherwise."""
+        return self.store
 
     def _check_split(self, name: str, known: Iterable[str], on: str = "") -> None:
         """Refuse the name of a split that is not among the known ones (``on`` says of which data set)."""
-        known = list(known)
-        if name not in known:
-            raise UserError(
-                f"{self.title}{on} has no split {name!r}; choose one of {', '.join(known)}{did_you_mean(name, known)}"
-            )
+        check_known("split", name, known, f"{self.title}{on}")
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a run cannot go on without: short hashes of the features, the words and the labels."""
+        texts = {"words": self.words, "labels": self.labels}
+        hashes = {key: hashlib.sha256(repr(text).encode()).hexdigest()[:12] for key, text in texts.items()}
+        return {"features": self.fingerprint, **hashes}
 
     @abstractmethod
     def split(self, name: str) -> Split:
@@ -173,6 +181,24 @@ class Task(ABC):
             UserError: the task has nothing to draw.
         """
         raise UserError(f"{self.title} has no pictures to show; a task's method `showcase` gives them")
+
+
+def check_known(flag: str, name: str, known: Iterable[str], title: str) -> None:
+    """Make sure that a name is one of those known.
+
+    Args:
+        flag: what the name was given to, as the user wrote it: "DATASET", "data.split_by".
+        name: the name.
+        known: what it may be.
+        title: for people, who it is that knows no other: "Visual grounding".
+
+    Raises:
+        UserError: it is none of them.
+    """
+    known = list(known)
+    if name not in known:
+        choice = f"{', '.join(known)}{did_you_mean(name, known)}"
+        raise UserError(f"{flag}={name!r} is unknown to {title}; choose one of {choice}")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ negative caption and one negative image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,17 +18,18 @@ import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from common.errors import UserError, did_you_mean
+from common.errors import UserError
 from common.files import read_json, read_text
 from common.progress import track
 from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model
-from tasks.base import Batch, Evaluation, Split, Task, device_of
+from tasks.base import Batch, Evaluation, Split, Task, check_known, device_of
 from tasks.features import LONGEST_ID
 from tasks.matching import encode_images, encode_texts, score_matrix, score_pairs
 from tasks.negatives import Negatives
 from tasks.packed import FeatureStore
+from tasks.packing import is_packed
 from tasks.places import locate
 from tasks.retrieval import chance, folds, metrics, positions
 from tasks.showing import Line, Shown, pooled, with_lines
@@ -40,29 +41,36 @@ SHOWN = 3  # captions
 
 
 class Layout(NamedTuple):
-    """Where a data set lies under the data root (the first place that is there), and the file stems of its splits."""
+    """Where a data set lies under the data root (the first place that is there), and the file stems of its splits.
+
+    Without a place for ``ids`` the ids of its texts are those in the names of its feature files.
+    """
 
     features: tuple[str, ...]
     parts: tuple[str, ...]  # the folders inside the features' one
     texts: tuple[str, ...]
+    ids: tuple[str, ...]
     splits: dict[str, str]
 
 
+FLICKR_IDS = ("itm/dataset_flickr30k.json", "itm/dataset.json")
 LAYOUTS = {
     "flickr": Layout(
         ("flickr_rois_resnet101_fix36", "itm/flickr_bua-r101-fix36"),
         ("",),
         ("itm/f30k_precomp", "itm/flickr"),
+        FLICKR_IDS,
         {"train": "train", "val": "dev", "test": "test"},
     ),
     "coco": Layout(
         ("rois_resnet101_fix36", "itm/bua-r101-fix36"),
         ("train2014", "val2014"),
         ("itm/coco_precomp", "itm/coco"),
+        (),
         {"train": "train", "val": "dev", "test": "test", "testall": "testall"},
     ),
 }
-FLICKR_IDS = ("itm/dataset_flickr30k.json", "itm/dataset.json")
+LOSSES = ("bce", "margin")
 
 
 @dataclass
@@ -72,7 +80,11 @@ class ItmData:
     Args:
         root: folder of the data sets, laid out as data/README.md says.
         dataset: flickr (Flickr30K) or coco.
-        features: folder of region features instead of the data set's own, relative to root.
+        texts: folder of the files of captions and ids instead of the data set's own, relative to root.
+        ids: the JSON file that tells which picture an id of the texts means, instead of Flickr30K's usual one, relative
+            to root.
+        features: folder of region features instead of the data set's own, relative to root; it holds all of them, or
+            COCO's in train2014 and val2014.
         max_regions: at most so many regions of an image, the first ones.
         max_tokens: at most so many words of a caption.
         word_vectors: an installed spaCy vectors package or a folder made by `spacy init vectors`; null to learn them.
@@ -86,6 +98,8 @@ class ItmData:
 
     root: str = "data/demo"
     dataset: str = "flickr"
+    texts: str | None = None
+    ids: str | None = None
     features: str | None = None
     max_regions: PositiveInt = 36
     max_tokens: PositiveInt = 50
@@ -111,8 +125,7 @@ def read_captions(root: Path, layout: Layout, stem: str, id_map: Mapping[int, in
     Raises:
         UserError: a file is missing, an id is no number or unknown, or captions are not five per image.
     """
-    folder = locate(root, layout.texts)
-    caps_file, ids_file = folder / f"{stem}_caps.txt", folder / f"{stem}_ids.txt"
+    caps_file, ids_file = _text_files(root, layout, stem)
     # Only newlines end a caption: splitlines would also cut at rarer characters that captions hold.
     captions = read_text(caps_file, "a caption a line, five lines an image").rstrip("\n").split("\n")
     captions = [] if captions == [""] else captions
@@ -124,19 +137,36 @@ def read_captions(root: Path, layout: Layout, stem: str, id_map: Mapping[int, in
             f"{caps_file} has {len(captions)} captions and {ids_file.name} {len(ids)} ids; "
             f"there must be {CAPTIONS} captions for each image and an id for each image or for each caption"
         )
-    per_image = ids.reshape(-1, CAPTIONS)
+    _check_blocks(caps_file, ids_file, ids.reshape(-1, CAPTIONS))
+    if id_map is not None:
+        missing = sorted(set(ids.tolist()) - id_map.keys())
+        if missing:
+            raise UserError(f"{ids_file} names imgid {missing[0]}, which {locate(root, layout.ids)} does not have")
+        ids = np.array([id_map[i] for i in ids.tolist()], np.int64)
+    return Captions([tokenise(caption) for caption in captions], ids)
+
+
+def _text_files(root: Path, layout: Layout, stem: str) -> tuple[Path, Path]:
+    folder = locate(root, layout.texts)
+    return folder / f"{stem}_caps.txt", folder / f"{stem}_ids.txt"
+
+
+def _check_blocks(caps_file: Path, ids_file: Path, per_image: np.ndarray) -> None:
+    """Make sure that every row is of one image, and every image has one row."""
     broken = np.flatnonzero((per_image != per_image[:, :1]).any(1))
     if len(broken):
         raise UserError(
             f"{ids_file} lines {CAPTIONS * broken[0] + 1} to {CAPTIONS * broken[0] + CAPTIONS} name different images; "
             f"the {CAPTIONS} captions of an image must stand in a row"
         )
-    if id_map is not None:
-        missing = sorted(set(ids.tolist()) - id_map.keys())
-        if missing:
-            raise UserError(f"{ids_file} names imgid {missing[0]}, which {locate(root, FLICKR_IDS)} does not have")
-        ids = np.array([id_map[i] for i in ids.tolist()], np.int64)
-    return Captions([tokenise(caption) for caption in captions], ids)
+    _, first = np.unique(per_image[:, 0], return_index=True)
+    again = np.setdiff1d(np.arange(len(per_image)), first)
+    if len(again):
+        start = CAPTIONS * again[0]
+        raise UserError(
+            f"{ids_file} names image {per_image[again[0], 0]} a second time, for lines {start + 1} to "
+            f"{start + CAPTIONS} of {caps_file.name}; an image has {CAPTIONS} captions, so drop these or mend the id"
+        )
 
 
 def _read_ids(path: Path) -> np.ndarray:
@@ -147,19 +177,29 @@ def _read_ids(path: Path) -> np.ndarray:
     return np.array(lines, np.int64)
 
 
-def read_flickr_ids(root: Path) -> dict[int, int]:
+def read_flickr_ids(root: Path, places: Sequence[str] = FLICKR_IDS) -> dict[int, int]:
     """imgid -> number in the picture's file name, from Karpathy's dataset_flickr30k.json.
+
+    Args:
+        root: the data root.
+        places: where the file may lie, relative to it; the first that is there counts.
 
     Raises:
         UserError: the file is missing, malformed, or an entry has no imgid or no number in its filename.
     """
-    path = locate(root, FLICKR_IDS)
+    path = locate(root, places)
     what = "Karpathy's split file with a list 'images' of entries with 'imgid' and 'filename'"
     try:
         entries = [(int(entry["imgid"]), entry["filename"]) for entry in read_json(path, what)["images"]]
         return {imgid: int(Path(filename).stem.split("_")[-1]) for imgid, filename in entries}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not {what} (at {error})") from error
+
+
+def _layout(data: ItmData) -> Layout:
+    """The data set's layout, and in it the places that the configuration names instead."""
+    named = {"features": data.features, "texts": data.texts, "ids": data.ids}
+    return LAYOUTS[data.dataset]._replace(**{key: (place,) for key, place in named.items() if place})
 
 
 class ItmSplit(Split):
@@ -254,38 +294,40 @@ class ImageTextMatching(Task):
 
     def __init__(self, data: ItmData) -> None:
         super().__init__(data)
-        if data.dataset not in LAYOUTS:
-            raise UserError(
-                f"DATASET={data.dataset!r} is unknown to {self.title}; choose one of {', '.join(LAYOUTS)}"
-                + did_you_mean(data.dataset, LAYOUTS)
-            )
-        self.layout, self.root = LAYOUTS[data.dataset], Path(data.root)
+        check_known("DATASET", data.dataset, LAYOUTS, self.title)
+        self.layout, self.root = _layout(data), Path(data.root)
         for name in self.test_splits:
             self._check_split(name, self.layout.splits, f" on {data.dataset}")
-        if data.loss not in ("bce", "margin"):
-            raise UserError(f"data.loss={data.loss!r} is unknown; choose bce or margin")
+        check_known("data.loss", data.loss, LOSSES, self.title)
         self.store = FeatureStore(self._features())
-        self.id_map = read_flickr_ids(self.root) if data.dataset == "flickr" else None
+        self.id_map = read_flickr_ids(self.root, self.layout.ids) if self.layout.ids else None
         self.read = {"train": self._read("train")}
         self.vocabulary = self._vocabulary()
 
     def _features(self) -> list[Path]:
-        if self.data.features:
-            return [self.root / self.data.features]
         # The first part tells the layout: packs stand in for the parts, never for the folder around them.
         folder = locate(self.root, self.layout.features, self.layout.parts[0])
-        return [folder / part for part in self.layout.parts]
+        parts = [folder / part for part in self.layout.parts]
+        if self.data.features and not any(part.is_dir() or is_packed(part) for part in parts):
+            return [folder]
+        return parts
+
+    def _captions(self, split: str) -> Captions:
+        return read_captions(self.root, self.layout, self.layout.splits[split], self.id_map)
 
     def _read(self, split: str) -> Captions:
-        captions = read_captions(self.root, self.layout, self.layout.splits[split], self.id_map)
+        captions = self._captions(split)
         self.store.require(np.unique(captions.images), f"the {split} captions")
         return captions
 
     def _vocabulary(self) -> Vocabulary:
-        """Training words; with given vectors also the other splits' words, as published."""
-        names = ["train"] if self.data.word_vectors is None else list(self.layout.splits)
-        texts = [read_captions(self.root, self.layout, self.layout.splits[n], self.id_map).tokens for n in names]
-        return Vocabulary.of(tokens for captions in texts for tokens in captions)
+        """Training words; with given vectors also those of the other splits that are there, as published."""
+        given = [] if self.data.word_vectors is None else filter(self._has_captions, self.layout.splits)
+        texts = [self.read["train"], *(self._captions(split) for split in given if split != "train")]
+        return Vocabulary.of(tokens for captions in texts for tokens in captions.tokens)
+
+    def _has_captions(self, split: str) -> bool:
+        return _text_files(self.root, self.layout, self.layout.splits[split])[0].exists()
 
     @property
     def test_splits(self) -> list[str]:

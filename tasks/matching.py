@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +19,7 @@ from tasks.words import TokenStore
 PAIRS = 512  # pairs in one pass through the decoder
 ENCODED = 64  # images in one pass through the decoder's stem
 GROUP = 256  # images whose states and relations are in memory at a time
+TEXTS = 5000  # texts whose states are
 
 
 @torch.no_grad()
@@ -73,15 +75,19 @@ def score_pairs(model: Model, texts: Texts, images: Images, pairs: np.ndarray, w
 def score_matrix(
     model: Model, tokens: TokenStore, captions: np.ndarray, store: FeatureStore, images: np.ndarray, limit: int
 ) -> np.ndarray:
-    """(I,C) float32 logits of every image id with every caption row; images go through in groups to bound memory."""
-    texts = encode_texts(model, tokens, captions)
-    groups = []
-    for number, ids in enumerate(chunks := list(_chunks(images, GROUP))):
-        encoded = encode_images(model, store, ids, limit)
-        pairs = np.stack(np.divmod(np.arange(len(captions) * len(ids)), len(ids)), axis=1)
-        scores = score_pairs(model, texts, encoded, pairs, f"scoring pairs, part {number + 1}/{len(chunks)}")
-        groups.append(scores.reshape(len(captions), len(ids)).T)
-    return np.concatenate(groups)
+    """(I,C) float32 logits of every image id with every caption row; both go through in groups to bound memory."""
+    scores = np.empty((len(images), len(captions)), np.float32)
+    columns, rows_of = list(_chunks(np.arange(len(captions)), TEXTS)), list(_chunks(np.arange(len(images)), GROUP))
+    number = itertools.count(1)
+    for column in columns:
+        texts = encode_texts(model, tokens, captions[column])
+        for row in rows_of:
+            encoded = encode_images(model, store, images[row], limit)
+            pairs = np.stack(np.divmod(np.arange(len(column) * len(row)), len(row)), axis=1)
+            what = f"scoring pairs, part {next(number)}/{len(columns) * len(rows_of)}"
+            logits = score_pairs(model, texts, encoded, pairs, what)
+            scores[np.ix_(row, column)] = logits.reshape(len(column), len(row)).T
+    return scores
 
 
 def _trim(texts: Texts) -> Texts:

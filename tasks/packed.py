@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from tasks.fields import first_few
 from tasks.packing import open_pack
-
-NAMED = 5  # missing images that an error names
 
 
 class FeatureStore:
@@ -22,16 +21,15 @@ class FeatureStore:
 
     Args:
         folders: feature folders with one npz per image; ids must not repeat across them (those of COCO do not).
-        cache: folder for the packs; without one they lie in ``.packed`` beside each feature folder.
 
     Raises:
         UserError: a folder is missing or broken, widths differ, or an image is in two folders.
     """
 
-    def __init__(self, folders: Sequence[str | os.PathLike[str]], cache: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
         # The same folder may serve several splits; it is opened once.
         self._folders = list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
-        self._packs = [open_pack(folder, None if cache is None else Path(cache)) for folder in self._folders]
+        self._packs = [open_pack(folder) for folder in self._folders]
         self.width = self._packs[0].width
         for folder, pack in zip(self._folders, self._packs, strict=True):
             if pack.width != self.width:
@@ -66,10 +64,9 @@ class FeatureStore:
         wanted = np.unique(np.asarray(image_ids, dtype=np.int64))
         missing = np.setdiff1d(wanted, self.ids, assume_unique=True)
         if missing.size:
-            some = ", ".join(map(str, missing[:NAMED].tolist())) + (", ..." if missing.size > NAMED else "")
             raise UserError(
-                f"{missing.size} of the {wanted.size} images of {what} have no features under {self._where()}: {some}; "
-                "add their npz files or leave these images out"
+                f"{missing.size} of the {wanted.size} images of {what} have no features under {self._where()}: "
+                f"{first_few(missing)}; add their npz files or leave these images out"
             )
 
     def counts(self, image_ids: Sequence[int] | np.ndarray, limit: int) -> np.ndarray:

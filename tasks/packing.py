@@ -80,17 +80,17 @@ class Pack:
             raise UserError(f"{self.place / REGIONS} ended early; delete {self.place} to have it packed again")
 
 
-def open_pack(folder: Path, cache: Path | None = None) -> Pack:
+def open_pack(folder: Path) -> Pack:
     """The pack of a feature folder, made now where there is none or the folder has changed since.
 
-    It lies in ``.packed/<name>`` beside the folder, or under ``logs/packed`` where that cannot be written, or under
-    ``cache`` where one is given. Once packed, the folder itself may go.
+    It lies in ``.packed/<name>`` beside the folder, or under ``logs/packed`` where that cannot be written. Once packed,
+    the folder itself may go.
 
     Raises:
         UserError: neither features nor a pack, broken features, no space, or nowhere to write.
     """
     source = list_source(folder)
-    places = _places(folder, cache)
+    places = _places(folder)
     for place in places:
         pack = _valid(place, source)
         if pack is not None:
@@ -106,18 +106,21 @@ def open_pack(folder: Path, cache: Path | None = None) -> Pack:
             # Another process may have packed while this one waited for the lock.
             return _valid(place, source) or _make(source, place)
     tried = " or ".join(map(str, places))
-    raise UserError(f"cannot pack the features of {folder}: {tried} cannot be written; name a cache folder that can")
+    raise UserError(
+        f"cannot pack the features of {folder}: {tried} cannot be written; give yourself write permission for one of "
+        "them, or name a data root that you can write and that holds a link to these features"
+    )
 
 
-def _places(folder: Path, cache: Path | None) -> list[Path]:
+def _places(folder: Path) -> list[Path]:
     whole = Path(os.path.abspath(folder))
     apart = f"{whole.name}-{hashlib.blake2b(os.fsencode(whole), digest_size=4).hexdigest()}"
-    return [cache / apart] if cache is not None else [whole.parent / ".packed" / whole.name, CACHE / apart]
+    return [whole.parent / ".packed" / whole.name, CACHE / apart]
 
 
 def is_packed(folder: Path) -> bool:
     """Whether a feature folder has a pack, though it may itself be gone by now."""
-    return any((place / INDEX).exists() for place in _places(folder, None))
+    return any((place / INDEX).exists() for place in _places(folder))
 
 
 def _valid(place: Path, source: Source | None) -> Pack | None:
@@ -251,7 +254,7 @@ def _check_space(source: Source, place: Path, file: IO[bytes], done: int) -> Non
     if need > free:
         raise UserError(
             f"packing {source.folder} needs {need / 1e9:.3g} GB more but {place} has {free / 1e9:.3g} GB free; "
-            "free the disk or choose another cache folder"
+            "free the disk, or name a data root on a larger one that holds a link to these features"
         )
 
 

@@ -11,10 +11,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import read_json
+from tasks.fields import field, first_few
 from tasks.words import tokenise
-
-_KINDS = {int: "a whole number", str: "a text", list: "a list"}
-_NAMED = 5  # question ids that an error names
 
 
 class Questions(NamedTuple):
@@ -69,8 +67,9 @@ def read_annotations(path: Path, questions: Questions, kinds: bool = True) -> An
     ):
         alone = np.setdiff1d(one, other, assume_unique=True)
         if alone.size:
-            some = ", ".join(map(str, alone[:_NAMED].tolist())) + (", ..." if alone.size > _NAMED else "")
-            raise UserError(f"{alone.size} question ids of {where} {lack}: {some}; the two files must fit together")
+            raise UserError(
+                f"{alone.size} question ids of {where} {lack}: {first_few(alone)}; the two files must fit together"
+            )
     place = np.argsort(ids)[np.argsort(np.argsort(questions.ids))]
     answers = [_answers(path, number, entry["answers"]) for number, entry in enumerate(entries)]
     ordered = [entries[i] for i in place]
@@ -84,9 +83,9 @@ def _entries(path: Path, key: str, fields: Mapping[str, type], what: str) -> lis
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path} has no {key}; {what} holds a list of them under {key!r}")
     for number, entry in enumerate(entries):
-        for field, kind in fields.items():
-            if not isinstance(entry, dict) or not isinstance(entry.get(field), kind):
-                raise UserError(f"{path}, {key}[{number}]: {field!r} is missing or not {_KINDS[kind]}")
+        where = f"{path}, {key}[{number}]"
+        for name, kind in fields.items():
+            field(where, entry, name, kind)
     return entries
 
 

@@ -17,6 +17,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import read_json
+from tasks.base import check_known
+from tasks.fields import field
 from tasks.places import locate
 from tasks.words import tokenise
 
@@ -26,9 +28,9 @@ DIVISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "refcoco+": {"unc": ("train", "val", "testA", "testB")},
     "refcocog": {"umd": ("train", "val", "test"), "google": ("train", "val")},
 }
+SPLITS = list(dict.fromkeys(split for known in DIVISIONS.values() for splits in known.values() for split in splits))
 SLACK = 2.0  # pixels by which a box may overshoot its image: annotators' tools round
 _INSTANCES = "COCO's instances, with the lists 'images' and 'annotations'"
-_KINDS = {int: "a whole number", str: "a text", list: "a list"}
 
 
 class RefFiles(NamedTuple):
@@ -50,12 +52,18 @@ class Expression(NamedTuple):
     bbox: list[float]  # x, y, width, height in pixels, as COCO has it
 
 
-def files_of(root: Path, dataset: str, split_by: str) -> RefFiles:
+def files_of(root: Path, dataset: str, split_by: str, named: str | None = None) -> RefFiles:
     """Where the expressions of a division lie under the data root.
 
     JSON files stand beside the pickles for the usual division, and in a folder of the division's name for others.
+
+    Args:
+        root: the data root.
+        dataset: a data set of ``DIVISIONS``.
+        split_by: a division of it.
+        named: the folder of the data set's expressions instead of the usual one, relative to root.
     """
-    folder = locate(root, (f"refs/{dataset}", f"vgd/{dataset}"))
+    folder = locate(root, [named] if named else (f"refs/{dataset}", f"vgd/{dataset}"))
     usual = split_by == next(iter(DIVISIONS[dataset]))
     written = folder if usual else folder / split_by
     by_split = {split: written / f"{split}.json" for split in DIVISIONS[dataset][split_by]}
@@ -161,28 +169,28 @@ class _Instances:
         entries = tree.get(key) if isinstance(tree, dict) else None
         if not isinstance(entries, list):
             raise UserError(f"{self.path} has no list {key!r}; it should be {_INSTANCES}")
-        return {_field(f"{self.path}, {key}[{place}]", one, "id", int): one for place, one in enumerate(entries)}
+        return {field(f"{self.path}, {key}[{place}]", one, "id", int): one for place, one in enumerate(entries)}
 
     def size(self, image: int) -> tuple[int, int] | None:
         """Width and height, None where the file does not have the image."""
         if image not in self.images:
             return None
         where = f"{self.path}, image {image}"
-        return _field(where, self.images[image], "width", int), _field(where, self.images[image], "height", int)
+        return field(where, self.images[image], "width", int), field(where, self.images[image], "height", int)
 
 
 def _from_refs(path: Path, instances: _Instances) -> list[Expression]:
     found = []
     for place, ref in enumerate(_list(path, load_pickle(path))):
         where = f"{path}, entry {place}"
-        ref_id, annotation = _field(where, ref, "ref_id", int), _field(where, ref, "ann_id", int)
+        ref_id, annotation = field(where, ref, "ref_id", int), field(where, ref, "ann_id", int)
         if annotation not in instances.annotations:
             raise UserError(f"{where} (ref {ref_id}): its annotation {annotation} is not in {instances.path}")
         box_at = f"{instances.path}, annotation {annotation}"
-        image = _field(box_at, instances.annotations[annotation], "image_id", int)
+        image = field(box_at, instances.annotations[annotation], "image_id", int)
         box = _bbox(box_at, instances.annotations[annotation], instances.size(image))
-        split = _field(where, ref, "split", str)
-        for number, one in enumerate(_field(where, ref, "sentences", list)):
+        split = _split(where, ref)
+        for number, one in enumerate(field(where, ref, "sentences", list)):
             said = f"{where}, sentence {number}"
             found.append(Expression(ref_id, _id(said, one, "sent_id"), image, split, _tokens(said, one), box))
     return found
@@ -192,9 +200,9 @@ def _from_json(path: Path, split: str, instances: _Instances | None) -> list[Exp
     found = []
     for place, one in enumerate(_list(path, read_json(path, "a list of referring expressions"))):
         where = f"{path}, entry {place}"
-        image = _field(where, one, "image_id", int)
+        image = field(where, one, "image_id", int)
         box = _bbox(where, one, instances and instances.size(image))
-        own = _field(where, one, "split", str) if "split" in one else split
+        own = _split(where, one) if "split" in one else split
         ids = _id(where, one, "ref_id"), _id(where, one, "sent_id")
         found.append(Expression(*ids, image, own, _tokens(where, one), box))
     return found
@@ -206,15 +214,15 @@ def _list(path: Path, value: Any) -> list[Any]:
     return value
 
 
-def _field(where: str, entry: Any, name: str, kind: type) -> Any:
-    value = entry.get(name) if isinstance(entry, dict) else None
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise UserError(f"{where}: {name!r} is missing or not {_KINDS[kind]}")
-    return value
+def _split(where: str, entry: Any) -> str:
+    """The split of an entry. Those that its own division has no use for are known too: a pickle may hold them."""
+    split = field(where, entry, "split", str)
+    check_known(f"{where}: split", split, SPLITS, "referring expressions")
+    return split
 
 
 def _id(where: str, entry: Any, name: str) -> int | None:
-    return _field(where, entry, name, int) if isinstance(entry, dict) and entry.get(name) is not None else None
+    return field(where, entry, name, int) if isinstance(entry, dict) and entry.get(name) is not None else None
 
 
 def _tokens(where: str, sentence: Any) -> list[str]:
@@ -227,7 +235,7 @@ def _tokens(where: str, sentence: Any) -> list[str]:
 
 
 def _bbox(where: str, entry: Any, size: tuple[int, int] | None) -> list[float]:
-    box = _field(where, entry, "bbox", list)
+    box = field(where, entry, "bbox", list)
     if len(box) != 4 or not all(isinstance(side, int | float) and math.isfinite(side) for side in box):
         raise UserError(f"{where}: 'bbox' is {box}; it should be four numbers: x, y, width, height in pixels")
     x, y, width, height = box

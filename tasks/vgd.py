@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
-from common.errors import UserError, did_you_mean
+from common.errors import UserError
 from common.files import write_json
 from space.heads import RegionPointer
 from space.inputs import Inputs
-from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
+from tasks.base import Batch, Evaluation, Split, Task, check_known, device_of, in_batches
 from tasks.boxes import decode, encode, overlaps
 from tasks.packed import FeatureStore
 from tasks.places import locate
@@ -48,6 +48,8 @@ class VgdData:
         dataset: refcoco, refcoco+ or refcocog.
         split_by: who divided it: unc, umd or google; null for the usual one.
         feat: vg_woref (a detector trained on Visual Genome) or coco_mrcn (Mask R-CNN trained on COCO).
+        refs: folder of the data set's refs(*).p and instances.json, or of its JSON files, instead of the usual one,
+            relative to root.
         features: folder of region features instead of the usual one, relative to root.
         max_regions: at most so many regions of an image, the first ones.
         max_tokens: at most so many words of a phrase.
@@ -58,6 +60,7 @@ class VgdData:
     dataset: str = "refcoco"
     split_by: str | None = None
     feat: str = "vg_woref"
+    refs: str | None = None
     features: str | None = None
     max_regions: PositiveInt = 100
     max_tokens: PositiveInt = 14
@@ -140,14 +143,14 @@ class VisualGrounding(Task):
 
     def __init__(self, data: VgdData) -> None:
         super().__init__(data)
-        _known("DATASET", data.dataset, DIVISIONS)
-        _known("FEAT", data.feat, FEATURES)
+        check_known("DATASET", data.dataset, DIVISIONS, self.title)
+        check_known("FEAT", data.feat, FEATURES, self.title)
         divisions = DIVISIONS[data.dataset]
         self.split_by = data.split_by or next(iter(divisions))
-        _known("data.split_by", self.split_by, divisions)
+        check_known("data.split_by", self.split_by, divisions, self.title)
         self.splits = divisions[self.split_by]
         self.store = FeatureStore([self._features()])
-        self.files = files_of(Path(data.root), data.dataset, self.split_by)
+        self.files = files_of(Path(data.root), data.dataset, self.split_by, data.refs)
         expressions = read_expressions(self.files)
         self.expressions = {name: [one for one in expressions if one.split == name] for name in self.splits}
         self._need("train")
@@ -278,11 +281,3 @@ def predicted_boxes(scores: Tensor, offsets: Tensor, inputs: Inputs) -> np.ndarr
     image = inputs.image_index
     boxes, hw = inputs.boxes[image, best].numpy(), inputs.image_hw[image].numpy()
     return decode(boxes, offsets[sample, best].numpy() * OFFSET_SCALE, hw)
-
-
-def _known(flag: str, name: str, known: Any) -> None:
-    if name not in known:
-        choice = ", ".join(known)
-        raise UserError(
-            f"{flag}={name!r} is unknown to visual grounding; choose one of {choice}{did_you_mean(name, known)}"
-        )

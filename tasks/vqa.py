@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +18,12 @@ import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from common.errors import UserError, did_you_mean
 from common.files import write_json
 from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model
 from tasks.answers import AnswerTable, AnswerVocabulary, by_kind
-from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
+from tasks.base import Batch, Evaluation, Split, Task, check_known, device_of, in_batches
 from tasks.packed import FeatureStore
 from tasks.places import locate
 from tasks.questions import Annotations, Questions, check_submission, read_annotations, read_questions
@@ -47,9 +46,11 @@ PARTS = {
     "val": Part("v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json", ("val2014",)),
     "vg": Part("VG_questions.json", "VG_annotations.json", ("train2014", "val2014")),
     "test": Part("v2_OpenEnded_mscoco_test2015_questions.json", None, ("test2015",)),
+    "test-dev": Part("v2_OpenEnded_mscoco_test-dev2015_questions.json", None, ("test2015",)),
 }
 TRAINED_ON = ("train", "train+val", "train+val+vg")
-SPLITS = ("train", "val", "test")
+TESTS = ("test", "test-dev")
+SPLITS = ("train", "val", *TESTS)
 SHOWN = 3  # answers
 RIGHT = 0.95  # least accuracy of an answer that is shown as right: four of ten people gave it
 TEXTS, FEATURES = ("vqa", "vqa/annotations"), ("coco_extract", "vqa/bua-r101-max100")
@@ -65,6 +66,7 @@ class VqaData:
         features: folder of the folders train2014, val2014 and test2015 of region features instead of the usual one,
             relative to root.
         split: the questions to train on: train, train+val, or train+val+vg (with Visual Genome).
+        test_split: the questions that RUN=test answers: test (test2015) or test-dev (test-dev2015, some of those).
         max_regions: at most so many regions of an image, the first ones.
         max_tokens: at most so many words of a question.
         word_vectors: an installed spaCy vectors package or a folder made by `spacy init vectors`; null to learn them.
@@ -75,6 +77,7 @@ class VqaData:
     texts: str | None = None
     features: str | None = None
     split: str = "train"
+    test_split: str = "test"
     max_regions: PositiveInt = 100
     max_tokens: PositiveInt = 14
     word_vectors: str | None = None
@@ -145,11 +148,8 @@ class VisualQuestionAnswering(Task):
 
     def __init__(self, data: VqaData) -> None:
         super().__init__(data)
-        if data.split not in TRAINED_ON:
-            raise UserError(
-                f"SPLIT={data.split!r} is unknown to {self.title}; choose one of {', '.join(TRAINED_ON)}"
-                + did_you_mean(data.split, TRAINED_ON)
-            )
+        check_known("SPLIT", data.split, TRAINED_ON, self.title)
+        check_known("data.test_split", data.test_split, TESTS, self.title)
         self.texts = locate(data.root, [data.texts] if data.texts else TEXTS, PARTS["train"].questions)
         self.trained_on = data.split.split("+")
         # val is scored after every epoch, so its features are needed whatever is trained on.
@@ -163,6 +163,14 @@ class VisualQuestionAnswering(Task):
         usual = FEATURES if self.data.features is None else [self.data.features]
         folder = locate(self.data.root, usual, PARTS["train"].features[0])
         return FeatureStore([folder / name for part in parts for name in PARTS[part].features])
+
+    @cached_property
+    def _test_store(self) -> FeatureStore:
+        return self._store("train", "val", "test")
+
+    def features(self, split: str) -> FeatureStore:
+        """Of train and val; for the test splits those of test too, whose files nobody needs to train."""
+        return self._test_store if split in TESTS else self.store
 
     def questions(self, part: str) -> Questions:
         """The questions of a part, read once."""
@@ -209,17 +217,22 @@ class VisualQuestionAnswering(Task):
         return [f"note: val is trained on (SPLIT={self.data.split}), its accuracy says nothing about new questions"]
 
     @property
+    def test_splits(self) -> list[str]:
+        """The one that the configuration names."""
+        return [self.data.test_split]
+
+    @property
     def final_splits(self) -> list[str]:
-        """val, which has numbers to show, and test where it is there: nobody needs its files to train."""
-        return ["val", *(self.test_splits if self._has_questions("test") else [])]
+        """val, which has numbers to show, and the test split where it is there: nobody needs its files to train."""
+        return ["val", *filter(self._has_questions, self.test_splits)]
 
     def _has_questions(self, part: str) -> bool:
         return (self.texts / PARTS[part].questions).exists()
 
     def split(self, name: str) -> VqaSplit:
-        """train (what data.split says), val or test."""
+        """train (what data.split says), val, test or test-dev."""
         self._check_split(name, SPLITS)
-        store = self._store("train", "val", "test") if name == "test" else self.store
+        store = self.features(name)
         samples = self._samples(self.trained_on if name == "train" else [name], store)
         return VqaSplit(samples, np.arange(len(samples.ids)), store, self.data.max_regions)
 

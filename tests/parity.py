@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from space.network import Model
 from tools.older_names import network_state
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "parity"
+Stats = Mapping[str, list[float]]  # sum and norm of every parameter, by the reference's name
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference tensors are not here")
 
 
@@ -46,10 +48,15 @@ def matching_loss(model: Model, inputs: Inputs) -> torch.Tensor:
     return (2 * F.softplus(-logits[0]) + F.softplus(logits[1]) + F.softplus(logits[2])).sum()
 
 
-def pairs(model: Model, older: dict[str, Any]) -> list[tuple[str, torch.Tensor]]:
-    """Parameters of ours by the reference's names."""
+def pairs(model: Model, older: Iterable[str]) -> list[tuple[str, torch.Tensor]]:
+    """Parameters of ours by the reference's names: every one of ours, and all of its that have a use."""
     ours = dict(model.named_parameters())
-    return [(name, ours[next(iter(network_state({name: torch.zeros(2)})[0]))]) for name in older]
+    places = {name: next(iter(network_state({name: torch.zeros(2)})[0]), None) for name in older}
+    # The supernet of the reference has a relation projection on the text side, which nothing uses.
+    assert all(place or "linear_x_rel" in name for name, place in places.items())
+    # Its statistics are of weights; architecture parameters are compared with tensors.
+    assert set(places.values()) >= {name for name in ours if not name.endswith(".alpha")}
+    return [(name, ours[place]) for name, place in places.items() if place]
 
 
 def unfold(older: str, value: torch.Tensor, inverse: bool = False) -> torch.Tensor:
@@ -58,3 +65,29 @@ def unfold(older: str, value: torch.Tensor, inverse: bool = False) -> torch.Tens
         return value
     n = value.numel()
     return value * ((n - 1) / n) ** (-0.5 if inverse else 0.5)
+
+
+def check_gradients(model: Model, wanted: Stats, total: float) -> None:
+    """Hold sums and norms of all gradients against the reference's; ``total`` is the norm of them together."""
+    # Terms of a gradient's sum cancel, so what float32 leaves of it is a share of the norm, not of the sum; only where
+    # all terms lean one way is the sum the larger of the two. Below 1e-7 of all gradients nothing is left but rounding:
+    # a softmax does not see the bias before it.
+    floor = 1e-7 * total
+    for older, parameter in pairs(model, wanted):
+        if parameter.grad is None:  # an operation off the path, for which the reference has zeros
+            assert wanted[older] == [0.0, 0.0], older
+            continue
+        gradient, (whole, norm) = unfold(older, parameter.grad).double(), wanted[older]
+        assert float(gradient.norm()) == pytest.approx(norm, rel=1e-3, abs=floor), older
+        assert float(gradient.sum()) == pytest.approx(whole, rel=1e-3, abs=1e-3 * norm + floor), older
+
+
+def check_step(model: Model, wanted: Stats, lr: float) -> None:
+    """Hold sums and norms of all weights against the reference's after its first step."""
+    for older, parameter in pairs(model, wanted):
+        moved, (whole, norm) = unfold(older, parameter.detach(), inverse=True).double(), wanted[older]
+        # The first step of Adam moves every element by lr along the sign of its gradient. Where that is rounding the
+        # sign is chance: there is room for the one bias before a softmax, and for one element in two thousand.
+        room = 2 * lr * (1.1 + moved.numel() / 2000)
+        assert float(moved.sum()) == pytest.approx(whole, rel=0, abs=room), older
+        assert float(moved.norm()) == pytest.approx(norm, rel=0, abs=room / moved.numel() ** 0.5), older

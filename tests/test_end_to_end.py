@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
     search(settings("search", task, demo, "found"))
     said = capsys.readouterr().out
     path = Path(f"genotypes/searched/{task}/found.json")
-    assert f"next: make retrain GENO={path}" in said
+    assert f"next: make retrain GENO={path} DATA={demo} PROFILE=demo ARGS='model.pool_hidden=16 " in said
     genotype = load(str(path))
     assert (genotype.task, len(genotype.encoder), len(genotype.decoder)) == (task, 1, 2)
     assert genotype.cost["parameters"] > 0 and genotype.provenance["data"] and genotype.probabilities
@@ -61,7 +62,7 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
     assert best.exists() and numbers["task"] == task
     capsys.readouterr()
     retrain([f"--geno={path}", "--run=test", f"--ckpt={best}", *settings("retrain", task, demo, "again")[1:]])
-    again = json.loads(Path("logs/ckpts/result_test/metrics_again.json").read_text())
+    again = json.loads(Path("logs/ckpts/result_test/metrics_again_test.json").read_text())
     assert again["metrics"].items() <= numbers["metrics"].items()
 
 
@@ -111,6 +112,43 @@ def test_a_run_goes_on_only_with_its_own_genotype(demo: Path) -> None:
         retrain([*command, "--geno=b.json", "--resume=true"])
     with pytest.raises(UserError, match="was begun with stage=retrain, not search"):
         search([*settings("search", "itm", demo, "run"), "--resume=true"])
+
+
+def test_a_run_goes_on_only_with_its_own_data(demo: Path) -> None:
+    changed = Path("changed")
+    shutil.copytree(demo, changed)
+    command = ["--data.hard_from=null", "--geno=a.json"]
+    Path("a.json").write_text('{"encoder": ["self_att_64"], "decoder": ["guided_att_64"]}')
+    retrain([*settings("retrain", "itm", changed, "run"), *command])
+    captions = changed / "itm/f30k_precomp/train_caps.txt"
+    captions.write_text(captions.read_text().replace(" red ", " zebra "))
+    with pytest.raises(UserError, match="was begun with words="):
+        retrain([*settings("retrain", "itm", changed, "run"), *command, "--resume=true"])
+
+
+def test_scoring_adds_and_never_overwrites(demo: Path) -> None:
+    Path("a.json").write_text('{"encoder": ["self_att_64"], "decoder": ["guided_att_64"]}')
+    command = [*settings("retrain", "itm", demo, "run"), "--data.hard_from=null"]
+    retrain([*command, "--geno=a.json"])
+    results = Path("logs/ckpts/result_test")
+    trained = (results / "metrics_run.json").read_text()
+    retrain([*command, "--run=val"])
+    assert (results / "metrics_run.json").read_text() == trained
+    assert json.loads((results / "metrics_run_val.json").read_text())["metrics"].keys() == {"val"}
+    with pytest.raises(UserError, match="a run named 'run' exists under logs; choose another VERSION"):
+        retrain([*command, "--run=val", "--ckpt=logs/ckpts/run/best.pt"])
+    found = Path("genotypes/searched/itm/new.json")
+    found.parent.mkdir(parents=True)
+    found.write_text("{}")
+    with pytest.raises(UserError, match=r"new.json exists and would be overwritten; choose another VERSION"):
+        search(settings("search", "itm", demo, "new"))
+    assert not Path("logs/log/new").exists()
+
+
+def test_a_space_of_four_and_six_blocks_is_searched(demo: Path) -> None:
+    search([*settings("search", "itm", demo, "wide"), "--space.encoder.blocks=4", "--space.decoder.blocks=6"])
+    genotype = load("genotypes/searched/itm/wide.json")
+    assert (len(genotype.encoder), len(genotype.decoder), genotype.cost["width"]) == (4, 6, 64)
 
 
 def test_a_space_with_none_is_searched(demo: Path) -> None:

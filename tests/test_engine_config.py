@@ -55,6 +55,27 @@ def test_a_stage_may_differ_in_what_it_shares(tmp_path: Path) -> None:
     )
     assert (retrain.data.hard_pool, retrain.data.hard_kept, retrain.data.hard_from) == (64, 5, 0)
     assert load("--profile=small", "--data.hard_pool=3").data.hard_pool == 3
+    assert load("--profile=small", "--search.data.hard_pool=3").data.hard_pool == 3
+
+
+@pytest.mark.parametrize("order", [("search", "data"), ("data", "search")])
+def test_what_is_for_a_stage_alone_wins_wherever_it_stands(order: tuple[str, str], tmp_path: Path) -> None:
+    said = {"search": "search: {data: {hard_pool: 8}}\n", "data": "data: {hard_pool: 9}\n"}
+    own = tmp_path / "own.yaml"
+    own.write_text("".join(said[part] for part in order))
+    assert load(f"--config={own}", "--profile=small").data.hard_pool == 8
+
+
+def test_another_command_can_say_what_this_one_said() -> None:
+    said = [
+        "--data.root=my data",
+        "--profile=mini",
+        "--data.word_vectors=glove",
+        "--search.epochs=3",
+        "--model.dropout=0",
+    ]
+    assert load(*said).again() == " DATA='my data' PROFILE=mini ARGS='data.word_vectors=glove model.dropout=0'"
+    assert load().again() == ""
 
 
 def test_a_users_root_decides_the_profile(tmp_path: Path) -> None:
@@ -106,6 +127,8 @@ def test_what_cannot_be_understood_is_named(argv: list[str], said: str) -> None:
         ("search: {lr: fast}", "own.yaml: search.lr=fast should be a number above 0"),
         ("search: {lr", "own.yaml is not valid YAML"),
         ("- 3", "own.yaml must hold sections"),
+        ("space: {decoder: null}", "space.decoder is no value but a section; it needs space.decoder.blocks"),
+        ("data: {root: 2020-01-01}\nsearch: {lr: 2020-01-01}", "search.lr=2020-01-01 should be a number above 0"),
         ("data: 3", "own.yaml must hold sections with keys and values"),
         ("1: {a: 2}", "there is no section 1"),
     ],

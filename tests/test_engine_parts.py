@@ -16,7 +16,7 @@ from engine import checkpoint
 from engine.batches import Endless, EpochBatches, first_images, shuffled
 from engine.log import RunLog
 from engine.optim import Training, rate
-from engine.run import RunFiles, RunOptions
+from engine.run import RunFiles, RunOptions, check_identity, identity
 from engine.runtime import Runtime, start
 
 
@@ -129,6 +129,12 @@ def test_checkpoints_that_are_not_loaded(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "cut.pt").write_bytes((tmp_path / "good.pt").read_bytes()[:900])
     with pytest.raises(UserError, match=r"cut.pt is damaged"):
         checkpoint.load(tmp_path / "cut.pt")
+    for number, content in enumerate((b"", b"\x80", b"<html>", b"{}", bytes(99), b"\x80\x02}q\x00X", b"\x89PNG\r\n")):
+        other = tmp_path / "others" / f"{number}.pt"
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(content)
+        with pytest.raises(UserError, match=f"{number}.pt is damaged or no checkpoint"):
+            checkpoint.load(other)
     with pytest.raises(UserError, match=r"does not exist; its folder holds cut.pt, evil.pt, good.pt"):
         checkpoint.load(tmp_path / "none.pt")
 
@@ -138,7 +144,13 @@ def test_names_of_runs(tmp_path: Path) -> None:
     RunFiles(options, "itm-search").claim()
     with pytest.raises(UserError, match="a run named 'a' exists .* RESUME=1"):
         RunFiles(options, "itm-search")
-    RunFiles(RunOptions(version="a", resume=True, logs=options.logs), "itm-search")
+    RunFiles(RunOptions(version="a", resume=True, logs=options.logs), "itm-search").claim()
+    with pytest.raises(UserError, match="under .*logs; choose another VERSION"):
+        RunFiles(options, "itm-test", may_resume=False)
+    two = [RunFiles(RunOptions(version="c", logs=options.logs), "itm-search") for _ in range(2)]
+    two[0].claim()
+    with pytest.raises(UserError, match="'c' has just begun"):
+        two[1].claim()
     with pytest.raises(UserError, match="no run 'b' to resume"):
         RunFiles(RunOptions(version="b", resume=True, logs=options.logs), "itm-search")
     with pytest.raises(UserError, match="RESUME=1 needs VERSION"):
@@ -149,6 +161,22 @@ def test_names_of_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to .*choose another logs folder"):
         RunFiles(RunOptions(logs=str(tmp_path / "file")), "itm-search").claim()
+
+
+def test_what_may_change_when_a_run_goes_on() -> None:
+    resolved = {"task": "itm", "gpu": "0", "retrain": {"epochs": 3, "cosine": False, "lr": 1.0}, "data": {"root": "a"}}
+    then = identity("retrain", resolved, features="f")
+    moved = {**resolved, "gpu": "cpu", "data": {"root": "b"}, "retrain": {**resolved["retrain"], "epochs": 9}}
+    check_identity(identity("retrain", moved, features="f"), then, "a")
+    with pytest.raises(UserError, match="was begun with features=f, not g"):
+        check_identity(identity("retrain", resolved, features="g"), then, "a")
+    with pytest.raises(UserError, match="was begun with stage=None, not retrain"):
+        check_identity(then, {}, "a")
+    # Along a cosine all rates would change with the number of epochs.
+    cosine = {**resolved, "retrain": {"epochs": 3, "cosine": True}}
+    longer = {**resolved, "retrain": {"epochs": 4, "cosine": True}}
+    with pytest.raises(UserError, match="retrain.epochs=3, not 4"):
+        check_identity(identity("retrain", longer), identity("retrain", cosine), "a")
 
 
 def test_a_resumed_log_forgets_what_is_redone(tmp_path: Path) -> None:

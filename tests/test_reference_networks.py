@@ -5,11 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from parity import REFERENCE, matching_loss, needs_reference, pairs, reference, unfold
+from parity import REFERENCE, check_gradients, check_step, matching_loss, needs_reference, reference
 
 from engine import optim
 from space.backbone import Backbone, Block
@@ -21,9 +20,9 @@ from tools.older_names import network_state
 
 pytestmark = needs_reference
 TASKS = ("itm", "vqa", "vgd")
-# What rounding alone does to a gradient's norm, as a share of the norm of all. One hidden unit of the pooling for itm
-# lies 7e-8 from zero: on which side of it differs between processors, and with the other side all agree to 1e-4.
-TIPPED = {"itm": 2e-5, "vqa": 1e-7, "vgd": 1e-7}
+# One hidden unit of the pooling over itm's regions lies 7e-8 from zero, where rounding decides whether gradients pass.
+# So little more in its bias puts it on the reference's side on every processor, and all gradients agree.
+TIPPED_UNIT, TIPPED_BY = 52, 1e-6
 
 
 def network(name: str, facts: dict[str, Any]) -> Model:
@@ -94,19 +93,56 @@ def test_geometry(name: str) -> None:
     torch.testing.assert_close(shares, given.tensors["inputs/bbox_feat"], atol=1e-5, rtol=1e-4)
 
 
+def watch(name: str, model: Model) -> dict[str, Any]:
+    """What the next pass leaves behind on its way, by the reference's names."""
+    net, head = model.network, model.head
+    modules = {
+        "lstm": net.lstm,
+        "imgfeat_linear": net.region_projection,
+        "linear_y_rel": net.relation.linear,
+        "backnone": net,
+        "attflat_x": head.text,
+        "attfc_y" if name == "vgd" else "attflat_y": head.regions,
+        "proj_norm": head.norm,
+    }
+    seen: dict[str, Any] = {}
+    for older, module in modules.items():
+        module.register_forward_hook(lambda _, __, made, older=older: seen.update({older: made}))
+    return seen
+
+
+def flat(seen: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The same, each a tensor: of an LSTM its outputs, of the backbone both sides."""
+    words, _ = seen["lstm"]
+    states = seen["backnone"]
+    both = {"backnone/0": states.text, "backnone/1": states.regions}
+    return {older: made for older, made in seen.items() if older != "backnone"} | {"lstm": words} | both
+
+
+def real_positions(inputs: Inputs, shape: torch.Size) -> torch.Tensor:
+    """Which vectors of such a tensor are no padding: of words, of regions, of pairs of regions, or one per sample."""
+    words, regions = ~inputs.tokens_pad, ~inputs.regions_pad
+    kinds = words, regions, regions[:, :, None] & regions[:, None], torch.ones(len(words), dtype=torch.bool)
+    return next(real for real in kinds if real.shape == shape[:-1])
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_outputs_and_intermediates(name: str) -> None:
     given = reference(name)
     model = network(name, given.facts)
+    seen = watch(name, model)
     with torch.no_grad():
-        states = model.network(given.inputs)
         found = outputs(name, model, given)
-    real_words, real_regions = ~given.inputs.tokens_pad, ~given.inputs.regions_pad
-    expected = given.tensors["intermediates/backnone/0"], given.tensors["intermediates/backnone/1"]
-    torch.testing.assert_close(states.text[real_words], expected[0][real_words], atol=1e-4, rtol=0)
-    torch.testing.assert_close(states.regions[real_regions], expected[1][real_regions], atol=1e-4, rtol=0)
-    for ours, wanted in found:
-        torch.testing.assert_close(ours, wanted, atol=1e-4, rtol=0)
+    ours, prefix = flat(seen), "intermediates/"
+    recorded = {key.removeprefix(prefix): value for key, value in given.tensors.items() if key.startswith(prefix)}
+    assert ours.keys() == recorded.keys()  # none is left out, on either side
+    for older, wanted in recorded.items():
+        real = real_positions(given.inputs, wanted.shape)
+        torch.testing.assert_close(
+            ours[older][real], wanted[real], atol=1e-4, rtol=0, msg=lambda said, older=older: f"{older}: {said}"
+        )
+    for made, wanted in found:
+        torch.testing.assert_close(made, wanted, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -115,23 +151,15 @@ def test_loss_gradients_and_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -
     # The reference has another geometry where there is no region, and its grounding loss looks there.
     monkeypatch.setattr("space.network.relation_geometry", lambda _: given.tensors["inputs/rel_img"])
     model = network(name, given.facts)
+    if name == "itm":
+        model.head.regions.score[0].bias.data[TIPPED_UNIT] += TIPPED_BY
     value = loss(name, model, given)
     assert value.item() == pytest.approx(given.facts["loss"], rel=1e-4)
     value.backward()
-    wanted = given.facts["gradient_sum_and_norm"]
-    total = np.sqrt(sum(norm**2 for _, norm in wanted.values()))
-    for older, parameter in pairs(model, wanted):
-        norm = float(unfold(older, parameter.grad).norm())
-        assert norm == pytest.approx(wanted[older][1], rel=1e-3, abs=TIPPED[name] * total), older
+    check_gradients(model, given.facts["gradient_sum_and_norm"], given.facts["grad_total_norm"])
 
     training = optim.Training(lr=given.facts["config"]["NET_LR_BASE"])
     lr = optim.rate(training, 0, 100)
     assert lr == pytest.approx(given.facts["learning_rate_step1"])
     optim.step(optim.adam(model.parameters()), lr, given.facts["config"]["NET_GRAD_CLIP"])
-    after = given.facts["parameter_sum_and_norm_after_step1"]
-    for older, parameter in pairs(model, after):
-        moved = unfold(older, parameter.detach(), inverse=True)
-        # The first step of Adam moves by the sign of the gradient, so an element whose gradient is rounding may differ.
-        room = 2 * lr * max(1.0, 0.02 * moved.numel())
-        assert float(moved.sum()) == pytest.approx(after[older][0], abs=room, rel=1e-5), older
-        assert float(moved.norm()) == pytest.approx(after[older][1], abs=2 * lr, rel=1e-4), older
+    check_step(model, given.facts["parameter_sum_and_norm_after_step1"], lr)

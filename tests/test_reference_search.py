@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from parity import REFERENCE, matching_loss, needs_reference, pairs, reference, unfold
+from parity import REFERENCE, check_gradients, check_step, matching_loss, needs_reference, reference
 
 from engine import optim
 from search import arch_step as step
@@ -52,20 +52,17 @@ def test_a_sampled_path_and_its_weight_step(given, supernet: Supernet) -> None:
     loss = matching_loss(supernet.model, given.inputs)
     assert loss.item() == pytest.approx(facts["loss"], rel=1e-4)
     loss.backward()
-    ours = {name for name, p in supernet.model.named_parameters() if p.grad is not None}
-    wanted = {name: pair for name, pair in facts["grad_stats"].items() if network_state({name: torch.ones(2)})[0]}
-    floor = 1e-7 * facts["grad_total_norm"]
-    for older, parameter in pairs(supernet.model, wanted):
-        if parameter.grad is None:
-            assert wanted[older] == [0.0, 0.0]
-        else:
-            assert float(unfold(older, parameter.grad).norm()) == pytest.approx(wanted[older][1], rel=1e-3, abs=floor)
+    check_gradients(supernet.model, facts["grad_stats"], facts["grad_total_norm"])
+    sampled = {name for name, p in supernet.model.named_parameters() if p.grad is not None}
     before = {name: p.detach().clone() for name, p in supernet.model.named_parameters()}
     training = optim.Training(lr=given.facts["config"]["NET_LR_BASE"])
     assert optim.rate(training, 0, 100) == pytest.approx(facts["lr_step1"])
     optim.step(optim.adam(supernet.weights), facts["lr_step1"], given.facts["config"]["NET_GRAD_CLIP"])
     moved = {name for name, p in supernet.model.named_parameters() if not torch.equal(p, before[name])}
-    assert moved <= ours and len(moved) > 0.9 * len(ours)
+    # Off the path ours have no gradient and the reference's a zero one: in a first step of Adam neither moves. On it
+    # only a bias before a softmax may stay, whose gradient is rounding around zero.
+    assert moved <= sampled and sampled - moved <= {"head.text.score.3.bias", "head.regions.score.3.bias"}
+    check_step(supernet.model, facts["param_stats_after"], facts["lr_step1"])
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

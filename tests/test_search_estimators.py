@@ -42,7 +42,7 @@ def test_gate_gradient_equals_finite_differences() -> None:
             values = []
             for sign in (1, -1):
                 block.gates.data[i] += sign * eps
-                values.append(float(loss(net.model, batch)))
+                values.append(loss(net.model, batch).item())
                 block.gates.data[i] -= sign * eps
             assert abs((values[0] - values[1]) / (2 * eps) - float(gradient[i])) < 1e-5
 

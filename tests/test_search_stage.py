@@ -36,7 +36,9 @@ def test_the_halves_never_meet(demo: Path, share: float) -> None:
 
 def test_a_settled_search_stops_early(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    still = ["--search.alpha_start=0", "--search.alpha_lr=1e-12", "--search.epochs=9", "--search.patience=2"]
+    Path("lead.json").write_text('{"encoder": ["self_att_64"], "decoder": ["self_att_64", "guided_att_64"]}')
+    still = ["--search.alpha_start=0", "--search.alpha_lr=1e-12", "--search.start=lead.json"]
+    still += ["--search.epochs=9", "--search.patience=2"]
     search([*settings("search", "itm", demo, "still"), *still])
     assert max(record["epoch"] for record in metrics("still")) == 3
 

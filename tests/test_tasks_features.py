@@ -360,21 +360,25 @@ def test_data_root_that_cannot_be_written(folder: Path, tmp_path: Path, lock: st
 def test_nowhere_to_write(folder: Path, tmp_path: Path) -> None:
     (folder.parent / ".packed").touch()
     (tmp_path / "logs").touch()
-    with pytest.raises(UserError, match="cannot pack .*name a cache folder"):
+    with pytest.raises(UserError, match="cannot pack .*, or name a data root that .* holds a link to these features"):
         FeatureStore([folder])
 
 
-def test_given_cache(folder: Path, tmp_path: Path) -> None:
-    other = folder_of(tmp_path / "other" / "train2014", {1: 1})
-    assert len(FeatureStore([folder, other], cache=tmp_path / "cache")) == 5
-    assert len(list((tmp_path / "cache").iterdir())) == 2
-    assert not (folder.parent / ".packed").exists()
+def test_a_linked_folder_is_packed_beside_the_link(folder: Path, tmp_path: Path) -> None:
+    before = sorted(folder.parent.iterdir())
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "train2014").symlink_to(folder)
+    assert len(FeatureStore([tmp_path / "root" / "train2014"])) == 4
+    assert (tmp_path / "root" / ".packed" / "train2014" / "index.npz").exists()
+    assert sorted(folder.parent.iterdir()) == before
 
 
 def test_full_disk_is_told_before_it_is_full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "SPACE_CHECK_AT", 2)
     monkeypatch.setattr(packing.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with pytest.raises(UserError, match="needs .* GB more but .* free"):
+    with pytest.raises(
+        UserError, match="needs .* GB more but .* free; free the disk, or name a data root on a larger one"
+    ):
         FeatureStore([folder])
     assert [path.name for path in (folder.parent / ".packed" / folder.name).iterdir()] == [".lock"]
 

@@ -134,6 +134,25 @@ def test_bad_text_files_are_named(root: Path, file: str, line: int | None, text:
         ImageTextMatching(ItmData(root=str(root)))
 
 
+@pytest.mark.parametrize("each", ["image", "caption"])
+def test_an_image_with_two_blocks_of_captions_is_refused(root: Path, each: str) -> None:
+    ids = list(dict.fromkeys((root / IDS).read_text().split()))
+    ids[4] = ids[1]
+    (root / IDS).write_text("\n".join(np.repeat(ids, 1 if each == "image" else 5)))
+    with pytest.raises(UserError, match=f"train_ids.txt names image {ids[1]} a second time, for lines 21 to 25 of"):
+        ImageTextMatching(ItmData(root=str(root)))
+
+
+def test_with_given_vectors_the_words_of_all_splits_that_are_there(root: Path) -> None:
+    whole = ImageTextMatching(ItmData(root=str(root), dataset="flickr", word_vectors="some")).words
+    train = ImageTextMatching(ItmData(root=str(root))).words
+    (root / "itm/f30k_precomp/test_caps.txt").unlink()
+    (root / "itm/f30k_precomp/dev_caps.txt").write_text(5 * "a zebra\n")
+    (root / "itm/f30k_precomp/dev_ids.txt").write_text("1\n")
+    some = ImageTextMatching(ItmData(root=str(root), word_vectors="some")).words
+    assert set(train) <= set(whole) and set(some) - set(train) == {"zebra"}
+
+
 def test_missing_files_and_features_are_named(root: Path) -> None:
     with pytest.raises(UserError, match="nowhere/flickr_rois_resnet101_fix36 does not exist; it should hold one npz"):
         ImageTextMatching(ItmData(root="nowhere"))
@@ -150,9 +169,9 @@ def test_missing_files_and_features_are_named(root: Path) -> None:
 def test_unknown_names_are_refused(demo: Path) -> None:
     with pytest.raises(UserError, match="DATASET='flicker' is unknown .*did you mean 'flickr'"):
         ImageTextMatching(ItmData(root=str(demo), dataset="flicker"))
-    with pytest.raises(UserError, match="data.loss='hinge' is unknown"):
+    with pytest.raises(UserError, match="data.loss='hinge' is unknown to Image-text matching; choose one of bce"):
         ImageTextMatching(ItmData(root=str(demo), loss="hinge"))
-    with pytest.raises(UserError, match="no split 'testall'; choose one of train, val, test"):
+    with pytest.raises(UserError, match="split='testall' is unknown to .* on flickr; .* train, val, test;"):
         ImageTextMatching(ItmData(root=str(demo))).split("testall")
 
 
@@ -176,6 +195,8 @@ def test_checkpoints_that_do_not_fit_are_refused(demo: Path, tmp_path: Path, mon
             path.unlink()
             np.savez(path, **{**held, "x": held["x"][:4]})
         retrain(["--geno=one.json", "--run=test", ckpt, f"--data.root={narrow}", *options[1:]])
+    with pytest.raises(UserError, match="was trained for itm, not for vqa; name its own TASK"):
+        retrain(["--task=vqa", "--run=test", ckpt, f"--data.root={demo}"])
     with pytest.raises(UserError, match="needs GENO="):
         retrain(["--task=itm", *options])
     with pytest.raises(UserError, match="RUN='tset' is unknown"):

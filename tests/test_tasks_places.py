@@ -67,6 +67,48 @@ def test_visual_grounding(tmp_path: Path, pickled: bool) -> None:
     assert [len(after.split(name)) for name in after.splits] == [len(before.split(name)) for name in before.splits]
 
 
+@pytest.mark.parametrize("dataset", ["flickr", "coco"])
+def test_named_places_of_image_text_matching(tmp_path: Path, dataset: str) -> None:
+    root = make_demo(tmp_path / "root", scenes=30)
+    before = ImageTextMatching(ItmData(root=str(root), dataset=dataset))
+    sizes = [len(before.split(part)) for part in ("val", "test")]
+    name, features = {"flickr": ("f30k", "flickr_rois"), "coco": ("coco", "rois")}[dataset]
+    move(root, {f"itm/{name}_precomp": "my/texts", f"{features}_resnet101_fix36": "my/features"})
+    move(root, {"itm/dataset_flickr30k.json": "my/ids.json"})
+    named = ItmData(root=str(root), dataset=dataset, texts="my/texts", features="my/features")
+    named.ids = "my/ids.json" if dataset == "flickr" else None
+    after = ImageTextMatching(named)
+    assert after.fingerprint == before.fingerprint and after.words == before.words
+    assert [len(after.split(part)) for part in ("val", "test")] == sizes
+    named.features = "nowhere"
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        ImageTextMatching(named)
+
+
+def test_one_folder_for_all_images_of_coco(tmp_path: Path) -> None:
+    root = make_demo(tmp_path / "root", scenes=30)
+    named = ItmData(root=str(root), dataset="coco", features="flickr_rois_resnet101_fix36")
+    before = ImageTextMatching(ItmData(root=str(root), dataset="coco"))
+    assert ImageTextMatching(named).split("test").image_ids.tolist() == before.split("test").image_ids.tolist()
+
+
+def test_a_named_file_of_ids_is_the_one_that_errors_name(tmp_path: Path) -> None:
+    root = make_demo(tmp_path / "root", scenes=30)
+    (root / "ids.json").write_text('{"images": [{"imgid": -1, "filename": "1.jpg"}]}')
+    with pytest.raises(UserError, match="train_ids.txt names imgid .*, which .*root/ids.json does not have"):
+        ImageTextMatching(ItmData(root=str(root), ids="ids.json"))
+
+
+def test_named_places_of_visual_grounding(tmp_path: Path) -> None:
+    root = tiny_vgd.make_root(tmp_path / "root")
+    before = VisualGrounding(VgdData(root=str(root)))
+    move(root, {"refs/refcoco": "my/refs", "detfeat100_woref": "my/features"})
+    after = VisualGrounding(VgdData(root=str(root), refs="my/refs", features="my/features"))
+    assert after.fingerprint == before.fingerprint and after.words == before.words
+    with pytest.raises(UserError, match=r"neither .*root/nowhere/refs\(unc\).p nor one of"):
+        VisualGrounding(VgdData(root=str(root), refs="nowhere", features="my/features"))
+
+
 @pytest.mark.parametrize("folder", ["vgd_coco/fix100/refcocg_umd", "vgd/vgd_coco/fix100/refcocog_umd"])
 def test_a_folder_of_features_for_each_data_set(tmp_path: Path, folder: str) -> None:
     root = make_demo(tmp_path / "root", scenes=30)

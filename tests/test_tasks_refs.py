@@ -188,6 +188,20 @@ def test_json_files_of_a_division_that_is_not_the_usual_one(tmp_path: Path) -> N
     assert google.by_split["val"] == tmp_path / "refs/refcocog/google/val.json" and "test" not in google.by_split
 
 
+def test_splits_of_other_divisions_are_known(root: Path) -> None:
+    refs, instances = tiny_vgd.read(root)
+    refs[0]["split"] = "test"
+    tiny_vgd.write(root, refs, instances)
+    assert read(root)[0].split == "test"
+
+
+def test_another_folder(root: Path) -> None:
+    before = read(root)
+    tiny_vgd.folder(root).rename(root / "mine")
+    assert read_expressions(files_of(root, "refcoco", "unc", "mine")) == before
+    assert files_of(root, "refcocog", "google", "mine").by_split["val"] == root / "mine/google/val.json"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -195,6 +209,7 @@ def test_json_files_of_a_division_that_is_not_the_usual_one(tmp_path: Path) -> N
         ({"image_id": True}, "'image_id' is missing or not a whole number"),
         ({"ref_id": "a"}, "'ref_id' is missing or not a whole number"),
         ({"split": 1}, "'split' is missing or not a text"),
+        ({"split": "tests"}, "split='tests' is unknown .*choose one of train, val, testA, testB, test; .*mean 'test'"),
         ({"bbox": None}, "'bbox' is missing or not a list"),
         ({"bbox": [1, 2, 3]}, r"'bbox' is \[1, 2, 3\]; it should be four numbers"),
         ({"bbox": [1, 2, 3, "4"]}, "it should be four numbers"),
@@ -227,6 +242,7 @@ Change = Callable[[list[dict[str, Any]], dict[str, Any]], Any]
         (lambda r, _: r[1].update(ann_id=5), r"refs\(unc\).p, entry 1 \(ref 1\): .* 5 is not in .*instances.json"),
         (lambda r, _: r[1].pop("ann_id"), r"refs\(unc\).p, entry 1: 'ann_id' is missing"),
         (lambda r, _: r[1].pop("split"), r"refs\(unc\).p, entry 1: 'split' is missing or not a text"),
+        (lambda r, _: r[1].update(split="trian"), r"refs\(unc\).p, entry 1: split='trian' .*did you mean 'train'"),
         (lambda r, _: r[1].pop("sentences"), r"entry 1: 'sentences' is missing or not a list"),
         (lambda r, _: r[1]["sentences"][0].clear(), r"refs\(unc\).p, entry 1, sentence 0: it needs 'tokens'"),
         (lambda r, _: r[1].update(sentences=["the bus"]), r"entry 1, sentence 0: it needs 'tokens'"),

@@ -125,7 +125,7 @@ def test_an_oracle_scores_what_its_regions_allow(demo: Path, monkeypatch: pytest
     ("options", "said"),
     [
         ({"dataset": "refcocos"}, "DATASET='refcocos' is unknown .*did you mean 'refcoco'"),
-        ({"feat": "resnet"}, "FEAT='resnet' is unknown .*vg_woref, coco_mrcn"),
+        ({"feat": "resnet"}, "FEAT='resnet' is unknown to Visual grounding; choose one of vg_woref, coco_mrcn"),
         ({"split_by": "umd"}, "data.split_by='umd' is unknown .*unc"),
         ({"features": "nowhere"}, "nowhere does not exist"),
     ],
@@ -136,7 +136,7 @@ def test_unknown_names_are_refused(demo: Path, options: dict[str, str], said: st
 
 
 def test_unknown_splits_are_refused(demo: Path) -> None:
-    with pytest.raises(UserError, match="no split 'testC'; choose one of train, val, testA, testB"):
+    with pytest.raises(UserError, match="split='testC' is unknown to .* refcoco .*of train, val, testA, testB;"):
         VisualGrounding(VgdData(root=str(demo))).split("testC")
 
 

@@ -20,6 +20,7 @@ from retrain.model import build
 from retrain.run import main as retrain
 from space.settings import ModelSettings
 from tasks.base import Batch, judging
+from tasks.packing import open_pack
 from tasks.questions import check_submission
 from tasks.vqa import VisualQuestionAnswering, VqaData, predict
 
@@ -173,9 +174,7 @@ def test_training_without_test_files_then_a_submission(
     with pytest.raises(UserError, match="test2015 does not exist"):
         retrain(["--geno=g.json", "--run=test", "--ckpt=logs/ckpts/a/best.pt", *options])
     said = capsys.readouterr().out
-    assert "val is trained on (SPLIT=train+val)" in said and f'DATA={root} ARGS="data.split=train+val"' in said.replace(
-        "\n", ""
-    )
+    assert "val is trained on (SPLIT=train+val)" in said and f"DATA={root} SPLIT=train+val" in said.replace("\n", "")
 
     shutil.move(hidden / "test2015", root / "coco_extract")
     shutil.move(hidden / QUESTIONS.format("test2015"), root / "vqa")
@@ -186,12 +185,37 @@ def test_training_without_test_files_then_a_submission(
     asked = tiny_vqa.read(root, QUESTIONS.format("test2015"), "questions")
     assert sorted(answers) == sorted(question["question_id"] for question in asked)
     assert sum(answers[1000 * image] == tiny_vqa.COLORS[image % 4] for image in range(201, 205)) >= 3
-    assert json.loads(Path("logs/ckpts/result_test/metrics_b.json").read_text())["metrics"] == {"test": {}}
+    assert json.loads(Path("logs/ckpts/result_test/metrics_b_test.json").read_text())["metrics"] == {"test": {}}
 
     retrain(["--geno=g.json", "--run=val", "--ckpt=logs/ckpts/a/best.pt", "--version=c", *options])
     assert len(json.loads(Path("logs/ckpts/result_test/result_run_c_val.json").read_text())) == 16
-    scored = json.loads(Path("logs/ckpts/result_test/metrics_c.json").read_text())["metrics"]["val"]
+    scored = json.loads(Path("logs/ckpts/result_test/metrics_c_val.json").read_text())["metrics"]["val"]
     assert set(scored) == {"accuracy", "other", "yes/no", "is it", "what color is"}
+
+
+def test_test_dev(root: Path, tmp_path: Path) -> None:
+    asked = tiny_vqa.read(root, QUESTIONS.format("test2015"), "questions")
+    task = make(root, test_split="test-dev")
+    assert task.test_splits == ["test-dev"] and task.final_splits == ["val"]
+    with pytest.raises(UserError, match="test-dev2015_questions.json does not exist"):
+        task.split("test-dev")
+    tiny_vqa.write(root, QUESTIONS.format("test-dev2015"), "questions", asked[:3])
+    assert task.final_splits == ["val", "test-dev"] and make(root).final_splits == ["val", "test"]
+    split, model = task.split("test-dev"), small_model(task)
+    assert len(split) == 3 and split.samples.answers is None
+    with judging(model):
+        found = task.evaluate(model, split, 8)
+    (path,) = task.save_predictions(found.predictions, tmp_path, "v", "test-dev")
+    assert path.name == "result_run_v_test-dev.json" and len(json.loads(path.read_text())) == 3
+
+
+def test_only_the_test_splits_need_the_features_of_test(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, opened = make(root), []
+    monkeypatch.setattr("tasks.packed.open_pack", lambda folder: opened.append(folder.name) or open_pack(folder))
+    assert task.features("train") is task.features("val") is task.store and opened == []
+    store = task.features("test")
+    assert task.split("test").store is task.features("test-dev") is store and opened.count("test2015") == 1
+    assert store.fingerprint != task.fingerprint and len(store) == len(task.store) + 4
 
 
 Change = Callable[[list[dict[str, Any]]], Any]
@@ -254,8 +278,10 @@ def test_other_bad_files(root: Path) -> None:
 def test_unknown_names_are_refused(root: Path) -> None:
     with pytest.raises(UserError, match=r"SPLIT='train\+vg' is unknown .*did you mean"):
         make(root, split="train+vg")
-    with pytest.raises(UserError, match="no split 'test-dev'; choose one of train, val, test; did you mean 'test'"):
-        make(root).split("test-dev")
+    with pytest.raises(UserError, match="split='dev' is unknown to .*; choose one of train, val, test, test-dev"):
+        make(root).split("dev")
+    with pytest.raises(UserError, match="data.test_split='val' is unknown to .*; choose one of test, test-dev"):
+        make(root, test_split="val")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not here")

@@ -43,10 +43,10 @@ def test_packs_every_folder_of_a_root(root: Path, capsys: pytest.CaptureFixture[
 def test_default_root_and_named_folders(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     assert capsys.readouterr().out.splitlines()[-1] == "next: make search TASK=vqa"
-    main(["--folders", "data/coco_extract/train2014", "--cache", "packs"])
+    main(["--folders", "data/vgd_coco/fix100/refcoco_unc"])
     said = capsys.readouterr().out.splitlines()
     assert said[-1] == "next: make search TASK=itm, or make search TASK=vqa, or make search TASK=vgd"
-    assert len(said) == 2 and len(list(Path("packs").glob("train2014-*/regions.npy"))) == 1
+    assert len(said) == 2 and said[0].startswith("data/vgd_coco/fix100/refcoco_unc: 1 images")
 
 
 def test_a_broken_folder_does_not_stop_the_others(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

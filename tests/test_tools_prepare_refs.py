@@ -31,3 +31,15 @@ def test_the_same_is_read_from_what_is_written(tmp_path: Path, capsys: pytest.Ca
     assert read_expressions(google) == [one for one in before if one.split in ("train", "val")]
     with pytest.raises(UserError, match=r"none of .*refs\(unc\).p, .*refs\(google\).p is there"):
         main([f"--data={root}"])
+
+
+def test_an_unknown_split_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    root = tiny_vgd.make_root(tmp_path)
+    refs, instances = tiny_vgd.read(root)
+    refs[-1]["split"] = "tesB"
+    tiny_vgd.write(root, refs, instances)
+    with pytest.raises(
+        UserError, match=r"refs\(unc\).p, entry .*: split='tesB' is unknown .*choose one of train, val,"
+    ):
+        main([f"--data={root}"])
+    assert not list(tiny_vgd.folder(root).glob("t*.json"))

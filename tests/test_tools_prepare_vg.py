@@ -13,7 +13,12 @@ from common.errors import UserError
 from tasks.vqa import VisualQuestionAnswering, VqaData
 from tools.prepare_vg import main
 
-IMAGES = [{"image_id": 1, "coco_id": 101}, {"image_id": 2, "coco_id": None}, {"id": 3, "coco_id": 5}]
+IMAGES = [
+    {"image_id": 1, "coco_id": 101},
+    {"image_id": 2, "coco_id": None},
+    {"id": 3, "coco_id": 5},
+    {"image_id": 5, "coco_id": 201},  # of COCO's test
+]
 
 
 def qa(number: int, image: int, answer: str) -> dict[str, Any]:
@@ -25,7 +30,13 @@ ASKED = [
     {"id": 2, "qas": [qa(13, 2, "Green.")]},
     {"id": 3, "qas": [qa(14, 3, "Red")]},
     {"id": 4, "qas": [qa(15, 4, "Red")]},
+    {"id": 5, "qas": [qa(16, 5, "Red")]},
 ]
+
+
+def asked(**change: Any) -> list[dict[str, Any]]:
+    """Questions of which one is other than it should be."""
+    return [{"id": 1, "qas": [qa(10, 1, "Green."), qa(11, 1, "Red.") | change]}]
 
 
 @pytest.fixture
@@ -36,10 +47,10 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def genome(folder: Path, images: Any = IMAGES, asked: Any = ASKED) -> Path:
+def genome(folder: Path, images: Any = IMAGES, questions: Any = ASKED) -> Path:
     folder.mkdir()
     (folder / "image_data.json").write_text(json.dumps(images))
-    (folder / "question_answers.json").write_text(json.dumps(asked))
+    (folder / "question_answers.json").write_text(json.dumps(questions))
     return folder
 
 
@@ -63,18 +74,27 @@ def test_kept_are_coco_images_and_known_answers(root: Path, tmp_path: Path, caps
 
 
 @pytest.mark.parametrize(
-    ("images", "asked", "said"),
+    ("images", "questions", "said"),
     [
-        ([{"image_id": 1}], ASKED, "image_data.json, entry 0: no 'coco_id'; it should be Visual Genome's"),
-        (IMAGES, [{"id": 1, "qas": [{"qa_id": 1}]}], "question_answers.json, entry 0: no 'question'"),
+        ([{"image_id": 1}], ASKED, "image_data.json, entry 0: 'coco_id' is missing or not a whole number"),
+        ([{"coco_id": 1}], ASKED, "image_data.json, entry 0: 'id' is missing or not a whole number"),
+        ([5], ASKED, "image_data.json, entry 0: 'image_id' is missing or not a whole number"),
+        (IMAGES, [{"id": 1}], "question_answers.json, entry 0: 'qas' is missing or not a list"),
+        (IMAGES, asked(question=None), r"entry 0, qas\[1\]: 'question' is missing or not a text"),
+        (IMAGES, asked(question=7), r"entry 0, qas\[1\]: 'question' is missing or not a text"),
+        (IMAGES, asked(answer=None), r"entry 0, qas\[1\]: 'answer' is missing or not a text"),
+        (IMAGES, asked(answer=2), r"question_answers.json, entry 0, qas\[1\]: 'answer' is missing or not a text"),
+        (IMAGES, asked(qa_id="11"), r"entry 0, qas\[1\]: 'qa_id' is missing or not a whole number"),
+        (IMAGES, asked(qa_id=10), r"question_answers.json, entry 0, qas\[1\]: qa_id 10 is there twice; keep one"),
         ({}, ASKED, "image_data.json holds no list of images"),
         (IMAGES, [], "question_answers.json holds no list of images"),
-        (IMAGES, ASKED[1:2], "no question under .* has an image in COCO and one of the 6 known answers"),
+        (IMAGES, ASKED[1:2], "no question under .* has an image in COCO's train or val and one of the 6 known"),
+        (IMAGES, ASKED[4:], "no question under .* has an image in COCO's train or val"),
     ],
 )
-def test_other_files_are_refused(root: Path, tmp_path: Path, images: Any, asked: Any, said: str) -> None:
+def test_other_files_are_refused(root: Path, tmp_path: Path, images: Any, questions: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        run(root, genome(tmp_path / "vg", images, asked))
+        run(root, genome(tmp_path / "vg", images, questions))
     assert not (root / "vqa/VG_questions.json").exists()
 
 

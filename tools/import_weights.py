@@ -71,7 +71,6 @@ def read(path: Path) -> Older:
         UserError: it is missing, damaged, asks for code, or is no such checkpoint.
     """
     held = checkpoint.load(path)
-    held = held if isinstance(held, Mapping) else {}
     tensors = held.get("state_dict", held)
     if not isinstance(tensors, Mapping) or not any(isinstance(value, Tensor) for value in tensors.values()):
         raise UserError(

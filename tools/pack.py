@@ -35,12 +35,12 @@ def feature_folders(root: Path) -> list[Path]:
     return found
 
 
-def pack(folders: Sequence[Path], cache: Path | None) -> list[str]:
+def pack(folders: Sequence[Path]) -> list[str]:
     """Pack each folder and say what stands; a broken one does not stop the others. Returns the errors."""
     errors = []
     for folder in folders:
         try:
-            done = open_pack(folder, cache)
+            done = open_pack(folder)
         except UserError as error:
             errors.append(str(error))
             print(f"error: {error}", file=sys.stderr)
@@ -63,10 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--data", type=Path, default=Path("data"), help="pack every feature folder under this data root")
     what.add_argument("--folders", type=Path, nargs="+", help="pack these feature folders")
-    parser.add_argument("--cache", type=Path, help="put the packs here, not beside each folder")
     given = parser.parse_args(arguments)
     folders = given.folders or feature_folders(given.data)
-    errors = pack(folders, given.cache)
+    errors = pack(folders)
     if errors:
         raise UserError(f"{len(errors)} of {len(folders)} folders could not be packed; mend them and run this again")
     print(_next(None if given.folders else given.data))
