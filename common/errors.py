@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import sys
 from collections.abc import Callable, Iterable
 
@@ -15,6 +16,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known word, or ``""`` where nothing is close."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def run_module(name: str) -> None:
+    """Run the ``main`` of a module as ``run`` does, its import included, which takes seconds where it needs torch."""
+    run(lambda: importlib.import_module(name).main())
 
 
 def run(main: Callable[[], int | None]) -> None:

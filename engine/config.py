@@ -99,8 +99,8 @@ def load_config(
         UserError: a key is unknown, a value is of the wrong type, a file is missing or malformed.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    asks_help = bool({"-h", "--help"} & set(words))
-    name = peek(words, "task") or task or (usual if asks_help else None)
+    helping = asks_help(words)
+    name = peek(words, "task") or task or (usual if helping else None)
     if name is None:
         raise UserError(f"no task is named; say for example TASK={usual or '<name>'} (without make: --task ...)")
     cls, file = find(name)
@@ -124,7 +124,7 @@ def load_config(
     for setting in (*settings, *written):
         if setting.key not in known:
             raise UserError(f"{setting.where}: {_unknown(setting.key, known)}")
-    if asks_help:
+    if helping:
         parser.set_defaults({s.key: yaml.safe_load(s.value) for s in settings})
         parser.parse_args(["--help"])
     parsed = parser.instantiate_classes(_parse(parser, [*settings, *written], known))
@@ -138,6 +138,11 @@ def _unknown(key: str, known: Iterable[str]) -> str:
     if below:
         return f"{key} is no value but a section; it needs {', '.join(below)}"
     return f"there is no key {key!r}{did_you_mean(key, known)}"
+
+
+def asks_help(argv: Sequence[str] | None) -> bool:
+    """Whether the command line asks for help."""
+    return bool({"-h", "--help"} & set(sys.argv[1:] if argv is None else argv))
 
 
 def peek(argv: Sequence[str] | None, key: str) -> str | None:

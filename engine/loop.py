@@ -137,6 +137,9 @@ class Loop:
         """Go on from a checkpoint's state."""
         self.stage.load_state_dict(state["stage"])
         self.epoch, self.step, self.finished = state["epoch"], state["step"], state["finished"]
+        over = self.finished or self.epoch >= self.training.epochs
+        place = f"in epoch {self.epoch + 1}/{self.training.epochs}, step {self.step}"
+        self.log.say("the run was over; what it found is shown again" if over else f"going on {place}")
         self.totals = dict(state["totals"])
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None and self.runtime.device.type == "cuda":

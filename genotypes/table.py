@@ -14,11 +14,13 @@ from genotypes.genotype import SIDES, Genotype
 
 def table(genotype: Genotype) -> Table:
     """Block number, encoder and decoder operation, with probabilities where known; the cost stands below."""
+    cost = cost_line(genotype.cost)
     shown = Table(
         title=f"genotype{f' for {genotype.task}' if genotype.task else ''}",
         title_justify="left",
-        caption=cost_line(genotype.cost) or None,
+        caption=cost or None,
         caption_justify="left",
+        min_width=len(cost),  # so that the caption stays in one line
     )
     shown.add_column("block", justify="right")
     for side in SIDES:

@@ -1,6 +1,5 @@
 """``python -m retrain --geno genotypes/searched/itm/<version>.json``."""
 
-from common.errors import run
-from retrain.run import main
+from common.errors import run_module
 
-run(main)
+run_module("retrain.run")

@@ -11,7 +11,7 @@ from rich.table import Table
 from common.errors import UserError, did_you_mean
 from common.files import write_json
 from engine import checkpoint
-from engine.config import Config, load_config, peek
+from engine.config import Config, asks_help, load_config, peek
 from engine.log import RunLog
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train or evaluate the network of a genotype; ``python -m retrain --help`` explains every key."""
     geno = peek(argv, "geno")
     genotype = load(geno) if geno else None
+    if geno is None and peek(argv, "run") in (None, "train") and not asks_help(argv):
+        raise UserError(f"RUN=train needs GENO=<path, path@epoch, or {', '.join(published())}>")
     config = load_config(
         "retrain",
         argv,
@@ -62,8 +64,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     runtime = start(options.gpu, options.seed, options.precision)
     if options.run == "train":
-        if genotype is None:
-            raise UserError(f"RUN=train needs GENO=<path, path@epoch, or {', '.join(published())}>")
         train(config, genotype, runtime)
     else:
         evaluate(config, genotype, runtime)

@@ -1,6 +1,5 @@
 """``python -m search --task itm``."""
 
-from common.errors import run
-from search.run import main
+from common.errors import run_module
 
-run(main)
+run_module("search.run")

@@ -104,7 +104,7 @@ def describe(task: Task, supernet: Supernet, stage: SearchStage, runtime: Runtim
     for block in supernet.blocks:
         space *= len(block.candidates)
     return (
-        f"{task.title}: searching {space:.3g} architectures on {runtime.device}"
+        f"{task.title}: searching {space:,} architectures on {runtime.device}"
         f"{' in bf16' if runtime.bf16 else ''}, {weights:,} weights\n"
         f"{len(stage.split):,} samples train weights, {len(stage.arch_split):,} the architecture, "
         f"{len(stage.val):,} validate; {len(task.words):,} words"

@@ -66,7 +66,9 @@ def _load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise UserError(f"{path} does not exist; it should hold the region features of an image") from error
     # A damaged zip fails in a dozen ways: BadZipFile, zlib.error, EOFError, ValueError, MemoryError, ...
     except Exception as error:
-        raise UserError(f"cannot read {path} ({error}); it is damaged or no npz: copy or extract it again") from error
+        # NumPy's advice for what is no archive is to load it unsafely, which nobody should follow.
+        why = "it is no archive of arrays" if "pickle" in str(error) else error
+        raise UserError(f"cannot read {path} ({why}); it is damaged or no npz: copy or extract it again") from error
 
 
 def _side(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], key: str) -> float:

@@ -103,12 +103,12 @@ def test_two_runs_two_candidates_and_keeps_their_mass() -> None:
 
 
 def test_a_descent_on_alpha_finds_the_better_operation() -> None:
-    """One block, two candidates, one of which gives a lower loss: its probability must rise."""
+    """One block of four candidates: the most probable one ends among the two with the lowest loss."""
     net, batch = supernet(1, 1), inputs()
     losses = []
     for name in net.decoder[0].names:
         net.follow(["self_att_64"], [name])
-        losses.append(float(loss(net.model, batch)))
+        losses.append(loss(net.model, batch).item())
     alpha_optimiser, generator = optimiser(net), torch.Generator().manual_seed(0)
     for _ in range(150):
         arch_step(net, lambda: loss(net.model, batch), Full(), alpha_optimiser, generator)

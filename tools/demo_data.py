@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = make_demo(given.out, given.scenes, given.seed)
     sizes = ", ".join(f"{count} {split}" for split, count in split_sizes(given.scenes).items())
     print(f"{out}: synthetic scenes for itm, vqa and vgd ({sizes} images); to look at: {out / 'images'}")
-    print(f"next: make search TASK=itm{'' if out == Path('data/demo') else f' DATA={out}'}")
+    print(f"next: make search TASK=itm{'' if out == Path('data/demo') else f' DATA={out}'}, or TASK=vqa, TASK=vgd")
 
 
 if __name__ == "__main__":
