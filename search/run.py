@@ -69,7 +69,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_identity(same, state.get("identity", {}), files.version)
     elif goal.exists():
         raise UserError(f"{goal} exists and would be overwritten; choose another VERSION")
-    cost_of(stage.genotype(), config)  # whatever is wrong with the sizes is better said before the search than after
     files.claim()
     log = RunLog(files.log, state["epoch"] if state else 0)
     log.config(config.as_dict())
