@@ -9,6 +9,8 @@ boxes = Extension(
     ["tasks/_boxes.pyx"],
     include_dirs=[numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-    optional=True,
 )
-setup(ext_modules=cythonize([boxes], language_level=3))
+kernels = cythonize([boxes], language_level=3)
+for kernel in kernels:
+    kernel.optional = True  # said here because cythonize makes extensions of its own and forgets it
+setup(ext_modules=kernels)
