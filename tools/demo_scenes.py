@@ -13,7 +13,7 @@ ATTRIBUTES = {
     "shape": ROUND + EDGED,
 }
 WIDTH, HEIGHT = 320, 240  # pixels of every picture
-FEWEST, MOST = 3, 10  # things in a scene
+_COUNTS = {3: 6, 4: 6, 5: 5, 6: 4, 7: 2, 8: 1, 9: 1, 10: 1}  # things in a scene, and how often so many
 FEWEST_SCENES = 30
 _SIDE = {"small": 32.0, "large": 58.0}  # pixels, in the middle of the floor
 _ASPECT = {"sphere": 1.0, "cylinder": 0.8, "ring": 1.4, "cube": 1.05, "cone": 0.9, "pyramid": 1.1}  # width : height
@@ -95,7 +95,7 @@ def make_scenes(scenes: int, seed: int) -> list[Scene]:
 
 def draw_things(rng: random.Random) -> tuple[Thing, ...]:
     """Some things of which both round and edged ones are there, none hides another, no two look the same."""
-    count = rng.randint(FEWEST, MOST)
+    count = rng.choices(list(_COUNTS), list(_COUNTS.values()))[0]
     # Few colours and shapes in a scene, so that single attributes rarely tell its things apart.
     shapes = rng.sample(ROUND, rng.randint(1, 3)), rng.sample(EDGED, rng.randint(1, 3))
     colors = rng.sample(ATTRIBUTES["color"], rng.randint(3, 5))
