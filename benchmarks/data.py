@@ -102,16 +102,13 @@ def training_batch(name: str, shape: Shape, counts: np.ndarray, rng: np.random.G
     counts = np.tile(counts, 2) if name == "itm" else counts
     images = len(counts)
     pad = torch.from_numpy(np.arange(counts.max()) >= counts[:, None])
-    regions = torch.from_numpy(rng.random((images, counts.max(), shape.width), np.float32)).masked_fill(
-        pad[..., None], 0
-    )
-    boxes = np.stack([random_boxes(counts.max(), rng) for _ in range(images)])
+    regions = torch.from_numpy(rng.random((images, counts.max(), shape.width), np.float32)).half()
+    boxes = torch.from_numpy(np.stack([random_boxes(counts.max(), rng) for _ in range(images)]))
+    regions, boxes = (part.masked_fill(pad[..., None], 0) for part in (regions, boxes))
     texts = TokenStore(random_texts(name, shape, images, rng)).gather(np.arange(images))
     own, other = torch.arange(samples), torch.arange(samples, images)
     text, image = (torch.cat((own, other, own)), torch.cat((own, own, other))) if name == "itm" else (None, own)
-    inputs = Inputs(
-        regions, torch.from_numpy(boxes).masked_fill(pad[..., None], 0), torch.tensor([SIDE] * images), pad, *texts
-    )
+    inputs = Inputs(regions, boxes, torch.tensor([SIDE] * images), pad, *texts)
     targets = {} if name == "itm" else _targets(name, pad, rng)
     return Batch(inputs._replace(text_index=text, image_index=image), targets)
 
@@ -133,7 +130,7 @@ def expand(batch: Batch, shape: Shape) -> tuple[Dense, dict[str, Tensor]]:
     given = batch.inputs
     more = shape.regions - given.regions.shape[1]
     dense = Dense(
-        F.pad(rows(given.regions, given.image_index), (0, 0, 0, more)),
+        F.pad(rows(given.regions, given.image_index).float(), (0, 0, 0, more)),
         F.pad(rows(given.boxes, given.image_index), (0, 0, 0, more)),
         F.pad(rows(given.regions_pad, given.image_index), (0, more), value=True),
         F.pad(rows(given.tokens, given.text_index), (0, shape.tokens - given.tokens.shape[1])),

@@ -20,6 +20,7 @@ from genotypes.genotype import load
 from search.arch_step import arch_step
 from search.estimators import Full
 from search.mixed import MixedOp
+from search.stage import TOGETHER
 from search.supernet import Supernet
 from space.backbone import Block
 from space.network import Model
@@ -155,12 +156,20 @@ def search(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
     """Weight and architecture steps of the published search."""
     for name in TASKS:
         supernet, other = supernets(name, SpaceSettings(), 256, runtime)
-        given = batches(name, SHAPES[name], samples, runtime)
-        yield weight_row(name, supernet, other, given, runtime)
-        yield arch_row(name, supernet, other, given, runtime)
+        yield weight_row(name, supernet, other, samples, runtime)
+        yield arch_row(name, supernet, other, samples, runtime)
 
 
-def weight_row(name: str, supernet: Supernet, other: textbook.Textbook, given: Given, runtime: Runtime) -> Row:
+def in_parts(name: str, samples: int, runtime: Runtime) -> list[list[Batch]]:
+    """Architecture batches of so many samples, each a list of its parts."""
+    count = -(-samples // TOGETHER)
+    made = batches(name, SHAPES[name], samples // count, runtime).batches
+    return [made[first : first + count] for first in range(0, len(made), count)] if len(made) > 1 else [made * count]
+
+
+def weight_row(name: str, supernet: Supernet, other: textbook.Textbook, samples: int, runtime: Runtime) -> Row:
+    """A weight step on the same path."""
+    given = batches(name, SHAPES[name], samples, runtime)
     ours = own_step(name, supernet.model, given, runtime, supernet.weights)
     theirs = plain_step(name, other, given)
 
@@ -187,8 +196,10 @@ def weight_row(name: str, supernet: Supernet, other: textbook.Textbook, given: G
     return Row(f"search {name}, weight step", "steps", walk, walk_plainly, check, 4)
 
 
-def arch_row(name: str, supernet: Supernet, other: textbook.Textbook, given: Given, runtime: Runtime) -> Row:
-    task = task_of(name)
+def arch_row(name: str, supernet: Supernet, other: textbook.Textbook, samples: int, runtime: Runtime) -> Row:
+    """An architecture step; ours takes its batch in parts, as the search does."""
+    given = batches(name, SHAPES[name], samples, runtime)
+    task, steps = task_of(name), in_parts(name, samples, runtime)
     generator, adam = torch.Generator().manual_seed(0), {"lr": 0.1, "betas": (0.0, 0.999)}
     alphas = [block.alpha for block in other.blocks]
     optimiser, plain_optimiser = torch.optim.Adam(supernet.alphas, **adam), torch.optim.Adam(alphas, **adam)
@@ -198,9 +209,9 @@ def arch_row(name: str, supernet: Supernet, other: textbook.Textbook, given: Giv
             return task.loss(supernet.model, batch)["loss"]
 
     def ours() -> int:
-        for batch in given.batches:
-            arch_step(supernet, partial(loss_of, batch), Full(), optimiser, generator)
-        return len(given.batches)
+        for parts in steps:
+            arch_step(supernet, [partial(loss_of, part) for part in parts], Full(), optimiser, generator)
+        return len(steps)
 
     def backward() -> Tensor:
         textbook.open_gates(other, [block.active for block in supernet.blocks])
@@ -222,7 +233,8 @@ def arch_row(name: str, supernet: Supernet, other: textbook.Textbook, given: Giv
         other.load_state_dict(supernet.model.state_dict())
         supernet.model.eval(), other.eval()
         descent = torch.optim.SGD(supernet.alphas, lr=1.0)
-        loss = arch_step(supernet, lambda: task.loss(supernet.model, given.middle)["loss"], Full(), descent, generator)
+        exact = [lambda: task.loss(supernet.model, given.middle)["loss"]]
+        loss = arch_step(supernet, exact, Full(), descent, generator)
         difference = relative(loss, backward())
         moved = torch.cat([old - new.detach() for old, new in zip(before, supernet.alphas, strict=True)])
         wanted = torch.cat([alpha.grad for alpha in alphas])

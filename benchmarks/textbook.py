@@ -124,7 +124,8 @@ class Pool(nn.Module):
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 1))
+        between = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
+        self.score = nn.Sequential(nn.Linear(width, hidden), between, nn.Linear(hidden, 1))
         self.merge = nn.Linear(width, 2 * width)
 
     def forward(self, x: Tensor, pad: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from search.supernet import Supernet
 
 def arch_step(
     supernet: Supernet,
-    loss_of: Callable[[], Tensor],
+    losses: Sequence[Callable[[], Tensor]],
     estimator: Estimator,
     optimiser: torch.optim.Optimizer,
     generator: torch.Generator,
@@ -22,21 +22,24 @@ def arch_step(
 
     Args:
         supernet: its blocks' alphas are moved in place.
-        loss_of: runs the model on an architecture batch; returns the scalar loss.
+        losses: run the model on one part of an architecture batch each and return its scalar loss. Gradients add up, so
+            that parts change nothing but how much memory their graphs take at a time.
         estimator: which candidates run, and what their gates' gradients mean.
         optimiser: over ``supernet.alphas``; Adam(0.1, betas (0, 0.999)) in the paper.
         generator: draws the path.
 
     Returns:
-        The loss, detached.
+        The sum of the losses, detached.
     """
     open_gates(supernet, estimator, generator)
     try:
-        loss = loss_of()
-        gradients = torch.autograd.grad(
-            loss, [block.gates for block in supernet.blocks], allow_unused=True, materialize_grads=True
-        )
-        for block, gradient in zip(supernet.blocks, gradients, strict=True):
+        gates, total = [block.gates for block in supernet.blocks], torch.zeros(())
+        for loss_of in losses:
+            loss = loss_of()
+            loss.backward(inputs=gates)
+            total = total + loss.detach().cpu()
+        for block in supernet.blocks:
+            gradient = torch.zeros_like(block.gates) if block.gates.grad is None else block.gates.grad
             block.alpha.grad = estimator.alpha_gradient(block.alpha.detach(), block.running, gradient.float())
         before = [alpha.detach().clone() for alpha in supernet.alphas]
         optimiser.step()
@@ -46,7 +49,7 @@ def arch_step(
                 block.alpha.copy_(estimator.settle(block.alpha, old, block.running))
     finally:
         supernet.close()
-    return loss.detach()
+    return total
 
 
 def open_gates(supernet: Supernet, estimator: Estimator, generator: torch.Generator) -> None:

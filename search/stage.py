@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ from search.estimators import ESTIMATORS
 from search.settings import SearchSettings
 from search.supernet import Supernet
 from tasks.base import Batch, Split, Task, judging
+
+# With all gates open a sample takes several times the memory of a sampled path, so a batch goes through in parts of at
+# most so many samples.
+TOGETHER = 32
 
 
 def halves(split: Split, share: float, rng: np.random.Generator) -> tuple[Split, Split]:
@@ -58,7 +63,8 @@ class SearchStage:
         self.split, self.arch_split = halves(task.split("train"), settings.weight_share, runtime.rng("halves"))
         val = task.split("val")
         self.val = val.take(first_images(val.image_ids, settings.val_images))
-        self.arch_batches = Endless(self.arch_split, settings.batch_size, runtime, "arch")
+        self.arch_parts = -(-settings.batch_size // TOGETHER)
+        self.arch_batches = Endless(self.arch_split, -(-settings.batch_size // self.arch_parts), runtime, "arch")
         self.optimiser = optim.adam(supernet.weights)
         self.alpha_optimiser = torch.optim.Adam(supernet.alphas, lr=settings.alpha_lr, betas=(0.0, 0.999))
         self.estimator = ESTIMATORS[settings.estimator]()
@@ -91,14 +97,15 @@ class SearchStage:
         return {**{name: value.detach() for name, value in losses.items()}, "gradient": norm}
 
     def _arch_step(self) -> None:
-        batch = self.arch_batches[self.arch_steps].to(self.runtime.device)
-
-        def loss_of() -> Tensor:
-            with self.runtime.autocast():
-                return self.task.loss(self.supernet.model, batch)["loss"]
-
-        arch_step(self.supernet, loss_of, self.estimator, self.alpha_optimiser, self.generator)
+        first = self.arch_steps * self.arch_parts
+        losses = [partial(self._arch_loss, number) for number in range(first, first + self.arch_parts)]
+        arch_step(self.supernet, losses, self.estimator, self.alpha_optimiser, self.generator)
         self.arch_steps += 1
+
+    def _arch_loss(self, number: int) -> Tensor:
+        batch = self.arch_batches[number].to(self.runtime.device)
+        with self.runtime.autocast():
+            return self.task.loss(self.supernet.model, batch)["loss"]
 
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, float], bool]:
         """Note the genotype; score its path on the validation split; stop if it has settled."""

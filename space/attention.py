@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from space.context import Context
+from space.dropout import dropout
 from space.inputs import rows
-from space.layers import dropout
 
 SMALLEST_WEIGHT = 1e-6  # of a relation, before its logarithm
 

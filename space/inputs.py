@@ -16,7 +16,7 @@ class Inputs(NamedTuple):
     sample. Without an index, sample ``b`` is row ``b``.
     """
 
-    regions: Tensor  # (I,R,D) float features, zeros at padding
+    regions: Tensor  # (I,R,D) features of any float type, zeros at padding
     boxes: Tensor  # (I,R,4) float xyxy, pixels
     image_hw: Tensor  # (I,2) float height and width, pixels
     regions_pad: Tensor  # (I,R) bool, True = padding

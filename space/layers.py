@@ -9,31 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from space.context import Context
+from space.dropout import Dropout, ReluDropout
 
 NORM_EPS = 1e-6
-GRAIN = 1 << 16  # values of the 16 random bits that decide over an element
-
-
-def dropout(x: Tensor, p: float) -> Tensor:
-    """Zero elements with probability p, to a 65,536th, and scale the others so that the mean stays.
-
-    On a CPU torch's own draws a floating-point number for every element, which takes as long as the matrix product
-    before it; 16 bits of an integer decide as well and come four at a time.
-    """
-    cut = round(p * GRAIN)
-    if x.device.type != "cpu" or not 0 < cut < GRAIN:
-        return F.dropout(x, p)
-    words = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None)
-    kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= cut - GRAIN // 2
-    return x * kept.to(x.dtype).mul_(GRAIN / (GRAIN - cut))
-
-
-class Dropout(nn.Dropout):
-    """``dropout`` while training."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of any shape."""
-        return dropout(x, self.p) if self.training else x
 
 
 class Residual(nn.Module):
@@ -85,13 +63,13 @@ class FeedForward(nn.Module):
         super().__init__()
         sizes = [width, *(factor * width for factor in factors), width]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        self.dropout = Dropout(dropout)
+        self.activation = ReluDropout(dropout)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B,N,H) -> (B,N,H)."""
         *hidden, last = self.layers
         for layer in hidden:
-            x = self.dropout(layer(x).relu())
+            x = self.activation(layer(x))
         return last(x)
 
     def flops(self, n: int, t: int) -> int:
@@ -106,13 +84,13 @@ class Gate(nn.Module):
         super().__init__()
         sizes = [width, *(factor * width for factor in factors), width]
         self.layers = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in itertools.pairwise(sizes))
-        self.dropout = Dropout(dropout)
+        self.activation = ReluDropout(dropout)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B,N,H) -> (B,N,H)."""
         *hidden, last = self.layers
         for layer in hidden:
-            x = self.dropout(F.glu(layer(x)).relu())
+            x = self.activation(F.glu(layer(x)))
         return F.glu(last(x))
 
     def flops(self, n: int, t: int) -> int:

@@ -104,6 +104,8 @@ class Network(nn.Module):
 
     def encode_images(self, regions: Tensor, boxes: Tensor, image_hw: Tensor, pad: Tensor) -> Images:
         """(I,R,D) features, (I,R,4) boxes, (I,2) sizes and padding -> images ready to meet texts."""
+        # Widened only here, so that files, loaders and transfers to a GPU carry halves.
+        regions = regions.to(self.region_projection.weight.dtype)
         if self.box_projection is not None:
             projected = self.box_projection(normalised_boxes(boxes, image_hw))
             regions = torch.cat((regions, projected), dim=-1)

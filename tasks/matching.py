@@ -16,7 +16,8 @@ from tasks.base import device_of
 from tasks.packed import FeatureStore
 from tasks.words import TokenStore
 
-PAIRS = 512  # pairs in one pass through the decoder
+# Pairs in one pass through the decoder: on a CPU so few that their states stay in its cache.
+PAIRS, PAIRS_ELSEWHERE = {"cpu": 64}, 512
 ENCODED = 64  # images in one pass through the decoder's stem
 GROUP = 256  # images whose states and relations are in memory at a time
 TEXTS = 5000  # texts whose states are
@@ -61,7 +62,7 @@ def score_pairs(model: Model, texts: Texts, images: Images, pairs: np.ndarray, w
     """
     # Pairs of one text go through together, so that a pass projects few texts' keys and values.
     by_text = np.argsort(pairs[:, 0], kind="stable")
-    chunks = list(_chunks(by_text, PAIRS))
+    chunks = list(_chunks(by_text, PAIRS.get(device_of(model).type, PAIRS_ELSEWHERE)))
     scores = np.empty(len(pairs), np.float32)
     for chunk in track(chunks, what) if what else chunks:
         text, image = torch.from_numpy(pairs[chunk]).to(texts.states.device).unbind(1)

@@ -38,7 +38,7 @@ def space() -> SpaceSettings:
 @pytest.mark.parametrize("make", [steps.weight_row, steps.arch_row], ids=["weights", "architecture"])
 def test_search_steps(name: str, make: Callable[..., Row], runtime: Runtime, space: SpaceSettings) -> None:
     supernet, other = steps.supernets(name, space, WIDTH, runtime)
-    row = make(name, supernet, other, steps.batches(name, SHAPES[name], BATCH, runtime), runtime)
+    row = make(name, supernet, other, BATCH, runtime)
     assert row.check() < 1e-4
     assert row.ours() == (1 if name == "itm" else WINDOW // 2) and row.textbook() == 1
 

@@ -82,18 +82,30 @@ def test_an_architecture_step_moves_alpha_and_leaves_weights_alone() -> None:
     net, batch = supernet(), inputs()
     weights = [w.detach().clone() for w in net.weights]
     before = [a.detach().clone() for a in net.alphas]
-    arch_step(net, lambda: loss(net.model, batch), Full(), optimiser(net), torch.Generator().manual_seed(0))
+    arch_step(net, [lambda: loss(net.model, batch)], Full(), optimiser(net), torch.Generator().manual_seed(0))
     assert all(torch.equal(a, b) for a, b in zip(weights, net.weights, strict=True))
     assert all(w.grad is None for w in net.weights)
     assert all(not torch.equal(a, b) for a, b in zip(before, net.alphas, strict=True))
     assert all(block.gates is None for block in net.blocks)
 
 
+def test_parts_of_an_architecture_batch_add_up() -> None:
+    def moved(*shares: float) -> torch.Tensor:
+        net, batch = supernet(), inputs()
+        losses = [lambda share=share: share * loss(net.model, batch) for share in shares]
+        arch_step(net, losses, Full(), torch.optim.SGD(net.alphas, 1.0), torch.Generator().manual_seed(0))
+        return torch.cat([alpha.detach() for alpha in net.alphas])
+
+    whole = moved(1.0)
+    assert whole.any()
+    torch.testing.assert_close(moved(0.25, 0.75), whole)
+
+
 def test_two_runs_two_candidates_and_keeps_their_mass() -> None:
     net, batch = supernet(), inputs()
     randomise(net)
     before = [b.probabilities for b in net.blocks]
-    arch_step(net, lambda: loss(net.model, batch), Two(), optimiser(net), torch.Generator().manual_seed(0))
+    arch_step(net, [lambda: loss(net.model, batch)], Two(), optimiser(net), torch.Generator().manual_seed(0))
     for block, p in zip(net.blocks, before, strict=True):
         now, two = block.probabilities, list(block.running)
         assert len(two) == 2
@@ -111,5 +123,5 @@ def test_a_descent_on_alpha_finds_the_better_operation() -> None:
         losses.append(loss(net.model, batch).item())
     alpha_optimiser, generator = optimiser(net), torch.Generator().manual_seed(0)
     for _ in range(150):
-        arch_step(net, lambda: loss(net.model, batch), Full(), alpha_optimiser, generator)
+        arch_step(net, [lambda: loss(net.model, batch)], Full(), alpha_optimiser, generator)
     assert losses[int(net.decoder[0].alpha.argmax())] < sorted(losses)[2]

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.errors import UserError
 from space.context import Context
 from space.cost import genotype_cost
-from space.layers import dropout
+from space.dropout import dropout, relu_dropout
 from space.ops import OPS, build, check
 from tools.older_names import operation_state
 
@@ -124,6 +124,18 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean(p: float, dtype: torch.dtyp
     assert not torch.equal(dropout(x, p) != 0, kept)
 
 
+def test_relu_and_dropout_in_one_are_both_of_them() -> None:
+    x = torch.randn(1001, 999, requires_grad=True)
+    torch.manual_seed(0)
+    apart = dropout(x.relu(), 0.1)
+    torch.manual_seed(0)
+    together = relu_dropout(x, 0.1)
+    assert torch.equal(apart, together)
+    up = torch.randn(x.shape)
+    torch.testing.assert_close(*(torch.autograd.grad(out, x, up)[0] for out in (apart, together)))
+
+
 def test_dropout_of_nothing_and_of_everything() -> None:
     x = torch.ones(10, 10)
+    assert torch.equal(relu_dropout(x - 2, 0.0), torch.zeros(10, 10)) and not relu_dropout(x, 1.0).any()
     assert torch.equal(dropout(x, 0.0), x) and not dropout(x, 1.0).any()

@@ -181,7 +181,7 @@ def test_packed_equals_npz(folder: Path) -> None:
     np.testing.assert_array_equal(store.ids, [4, 7, 9, 25, 100, 581857])
     images = [25, 7, 581857, 9, 7]
     regions, boxes, hw, pad = store.gather(images, limit=4)
-    assert regions.shape == (5, 4, WIDTH) and regions.dtype == torch.float32 and pad.dtype == torch.bool
+    assert regions.shape == (5, 4, WIDTH) and regions.dtype == torch.float16 and pad.dtype == torch.bool
     assert boxes.dtype == hw.dtype == torch.float32
     for row, image in enumerate(images):
         path = next(path for path in [*folder.iterdir(), *other.iterdir()] if image_id(path.name) == image)
@@ -444,6 +444,6 @@ def test_real_features(tmp_path: Path, source: str, width: int, regions: int) ->
     for path in folder.iterdir():
         with np.load(path) as file:
             x, boxes, _, pad = store.gather([int(path.name.split(".")[0].split("_")[-1])], 100)
-            np.testing.assert_array_equal(x[0].numpy(), file["x"].T.astype(np.float16).astype(np.float32))
+            np.testing.assert_array_equal(x[0].numpy(), file["x"].T.astype(np.float16))
             np.testing.assert_array_equal(boxes[0], file["bbox"])
             assert pad.shape == (1, regions) and not pad.any()
