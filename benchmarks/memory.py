@@ -10,49 +10,45 @@ import json
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.data import SHAPES, Shape, random_boxes, random_texts, region_counts, split_of, task_of
 from benchmarks.measure import status
-from benchmarks.steps import supernet_of
+from benchmarks.steps import network_of, supernet_of
 from engine.batches import EpochBatches
-from engine.runtime import start
+from engine.runtime import Runtime, start
+from retrain.settings import RetrainSettings
+from retrain.stage import RetrainStage
 from search.settings import SearchSettings
 from search.stage import SearchStage
 from space.settings import SpaceSettings
+from tasks.base import Task
 from tasks.packed import FeatureStore
 
 STEPS = 6
 LOOK_EVERY_SECONDS = 0.005
 
 
-@dataclass(frozen=True)
-class Scale:
-    """A full data set: its task and its number of images."""
-
-    task: str
-    images: int
-
-
+# Full data sets: images by task, and what to call them.
 SCALES = {
-    "search itm, 29,000 images and 145,000 captions": Scale("itm", 29_000),
-    "search vqa, 123,287 images of 10 to 100 regions and 616,435 questions": Scale("vqa", 123_287),
-    "search vgd, 20,000 images of 10 to 100 regions and 140,000 phrases": Scale("vgd", 20_000),
+    "itm": (29_000, "29,000 images and 145,000 captions"),
+    "vqa": (123_287, "123,287 images of 10 to 100 regions and 616,435 questions"),
+    "vgd": (20_000, "20,000 images of 10 to 100 regions and 140,000 phrases"),
 }
 
 
 def memory_rows(root: Path, quick: bool) -> dict[str, float]:
     """MB of anonymous memory at the peak of each scale; a hundredth of the images where only asked whether it runs."""
     found = {}
-    for name, scale in SCALES.items():
-        images, folder = scale.images // (100 if quick else 1), root / "memory" / scale.task
-        write_pack(folder, SHAPES[scale.task], images, np.random.default_rng(0))
-        argv = [sys.executable, "-m", "benchmarks.memory", scale.task, str(images), str(folder)]
-        run = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True)
-        found[name] = float(run.stdout.splitlines()[-1])
+    for name, (images, title) in SCALES.items():
+        images, folder = images // (100 if quick else 1), root / "memory" / name
+        write_pack(folder, SHAPES[name], images, np.random.default_rng(0))
+        for stage in STAGES:
+            argv = [sys.executable, "-m", "benchmarks.memory", stage, name, str(images), str(folder)]
+            run = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True)
+            found[f"{stage} {name}, {title}"] = float(run.stdout.splitlines()[-1])
     return found
 
 
@@ -87,8 +83,25 @@ class Watch(threading.Thread):
             self.most = max(self.most, status("RssAnon"))
 
 
-def train(name: str, images: int, folder: Path) -> float:
-    """Search steps, weights and architecture, over a full data set; MB at the peak."""
+def searching(task: Task, runtime: Runtime) -> SearchStage:
+    """A search at the published sizes whose every second step is an architecture step."""
+    settings = SearchSettings(alpha_start=0, alpha_every=2)
+    supernet = supernet_of(task.name, SpaceSettings(), settings.width, runtime)
+    return SearchStage(task, supernet, settings, runtime, lambda _: None)
+
+
+def retraining(task: Task, runtime: Runtime) -> RetrainStage:
+    """The published network of a task in training."""
+    settings = RetrainSettings()
+    model = network_of(task.name, settings.width, runtime)
+    return RetrainStage(task, model, settings, runtime, lambda *_: None)
+
+
+STAGES = {"search": searching, "retrain": retraining}
+
+
+def train(stage: str, name: str, images: int, folder: Path) -> float:
+    """Some steps over a full data set; MB at the peak."""
     watch = Watch()
     watch.start()
     shape, rng = SHAPES[name], np.random.default_rng(0)
@@ -98,15 +111,14 @@ def train(name: str, images: int, folder: Path) -> float:
     split = split_of(task, store, random_texts(name, shape, len(of), rng), of, shape)
     task.split = lambda _: split
     runtime = start("cpu", 0, "auto")
-    settings = SearchSettings(alpha_start=0, alpha_every=2)
-    supernet = supernet_of(name, SpaceSettings(), settings.width, runtime)
-    stage = SearchStage(task, supernet, settings, runtime, lambda _: None)
-    batches = EpochBatches(stage.split, settings.batch_size, runtime, "train", 0)
+    training = STAGES[stage](task, runtime)
+    batches = EpochBatches(training.split, training.settings.batch_size, runtime, "train", 0)
     for step in range(STEPS):
-        stage.train_step(batches[step], 1e-4, 0)
+        training.train_step(batches[step], 1e-4, 0)
     watch.over.set()
     return watch.most
 
 
 if __name__ == "__main__":
-    print(train(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))
+    stage, name, images, folder = sys.argv[1:]
+    print(train(stage, name, int(images), Path(folder)))

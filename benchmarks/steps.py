@@ -70,17 +70,21 @@ def supernets(
     return supernet, plain(supernet.model, *sides, width, dropout)
 
 
-def networks(name: str, width: int, runtime: Runtime, dropout: float = 0.1) -> tuple[Model, textbook.Textbook]:
-    """The published network of a task, and the plain one."""
+def network_of(name: str, width: int, runtime: Runtime, dropout: float = 0.1) -> Model:
+    """The published network of a task."""
     genotype = load(f"mmnas_{name}")
-    sides = list(genotype.encoder), list(genotype.decoder)
 
     def blocks(**sizes: float) -> tuple[list[Block], list[Block]]:
-        return tuple([Block(one, **sizes) for one in side] for side in sides)
+        return tuple([Block(one, **sizes) for one in side] for side in (genotype.encoder, genotype.decoder))
 
-    model = assemble(task_of(name, Width(SHAPES[name].width)), ModelSettings(dropout=dropout), width, blocks)
-    model.to(runtime.device)
-    return model, plain(model, *sides, width, dropout)
+    task = task_of(name, Width(SHAPES[name].width))
+    return assemble(task, ModelSettings(dropout=dropout), width, blocks).to(runtime.device)
+
+
+def networks(name: str, width: int, runtime: Runtime, dropout: float = 0.1) -> tuple[Model, textbook.Textbook]:
+    """The same, and the plain one."""
+    model, genotype = network_of(name, width, runtime, dropout), load(f"mmnas_{name}")
+    return model, plain(model, list(genotype.encoder), list(genotype.decoder), width, dropout)
 
 
 class Width:
