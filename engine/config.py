@@ -154,7 +154,11 @@ def peek(argv: Sequence[str] | None, key: str) -> str | None:
 def _parser(stage: str, top: type, sections: Mapping[str, type]) -> ArgumentParser:
     parser = ArgumentParser(
         prog=f"python -m {stage}",
-        description="Keys of configs/<task>.yaml can be given as --section.key=value; the later of two wins.",
+        description=(
+            "Keys of configs/<task>.yaml can be given as --section.key=value; the later of two wins. The defaults "
+            "shown are those of this very command, with its --task and --profile; where the data root is the built-in "
+            "demo, with the profile demo. --profile=small shows the published values."
+        ),
         exit_on_error=False,
     )
     parser.add_argument("--task", type=str, help="name of a task, or the dotted name of a module of your own")

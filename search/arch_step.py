@@ -22,8 +22,9 @@ def arch_step(
 
     Args:
         supernet: its blocks' alphas are moved in place.
-        losses: run the model on one part of an architecture batch each and return its scalar loss. Gradients add up, so
-            that parts change nothing but how much memory their graphs take at a time.
+        losses: run the model on one part of an architecture batch each and return its scalar loss. Their gradients add
+            up, so that parts only bound how much memory graphs take at a time; to losses that are means they give a
+            multiple of the mean's gradient, of which Adam takes no notice.
         estimator: which candidates run, and what their gates' gradients mean.
         optimiser: over ``supernet.alphas``; Adam(0.1, betas (0, 0.999)) in the paper.
         generator: draws the path.
@@ -33,11 +34,12 @@ def arch_step(
     """
     open_gates(supernet, estimator, generator)
     try:
-        gates, total = [block.gates for block in supernet.blocks], torch.zeros(())
+        gates = [block.gates for block in supernet.blocks]
+        total = torch.zeros((), device=gates[0].device)
         for loss_of in losses:
             loss = loss_of()
             loss.backward(inputs=gates)
-            total = total + loss.detach().cpu()
+            total += loss.detach()
         for block in supernet.blocks:
             gradient = torch.zeros_like(block.gates) if block.gates.grad is None else block.gates.grad
             block.alpha.grad = estimator.alpha_gradient(block.alpha.detach(), block.running, gradient.float())
