@@ -55,8 +55,10 @@ $(READY): pyproject.toml setup.py tasks/_boxes.pyx
 
 setup: $(READY)
 
-$(DEMO): | $(READY)
+# The tool leaves demo data of its own make alone and replaces older ones.
+$(DEMO): $(wildcard tools/demo_*.py) | $(READY)
 	@$(PY) -m tools.demo_data
+	@touch $@
 
 demo-data: $(DEMO)
 

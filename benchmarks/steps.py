@@ -166,7 +166,7 @@ def search(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
 
 def in_parts(name: str, samples: int, runtime: Runtime) -> list[list[Batch]]:
     """Architecture batches of so many samples, each a list of its parts."""
-    count = -(-samples // TOGETHER)
+    count = -(-samples // TOGETHER.get(runtime.device.type, samples))
     made = batches(name, SHAPES[name], samples // count, runtime).batches
     return [made[first : first + count] for first in range(0, len(made), count)] if len(made) > 1 else [made * count]
 

@@ -124,8 +124,7 @@ class Pool(nn.Module):
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        between = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
-        self.score = nn.Sequential(nn.Linear(width, hidden), between, nn.Linear(hidden, 1))
+        self.score = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 1))
         self.merge = nn.Linear(width, 2 * width)
 
     def forward(self, x: Tensor, pad: Tensor) -> Tensor:

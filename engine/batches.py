@@ -35,8 +35,15 @@ class EpochBatches(Dataset):
         return steps_per_epoch(len(self.split), self.batch_size)
 
     def __getitem__(self, step: int) -> Any:
+        (whole,) = self.parts(step, self.batch_size)
+        return whole
+
+    def parts(self, step: int, most: int) -> Iterator[Any]:
+        """The same samples as several batches of at most so many, as equal in number as can be."""
         indices = self.order[step * self.batch_size : (step + 1) * self.batch_size]
-        return self.split.batch(indices, self.runtime.rng("batch", *self.key, step))
+        rng = self.runtime.rng("batch", *self.key, step)
+        for some in np.array_split(indices, -(-len(indices) // most)):
+            yield self.split.batch(some, rng)
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
@@ -99,11 +106,12 @@ class Endless:
         self.steps = steps_per_epoch(len(split), batch_size)
         self._epoch: EpochBatches | None = None
 
-    def __getitem__(self, number: int) -> Any:
+    def parts(self, number: int, most: int) -> Iterator[Any]:
+        """A batch in parts; see ``EpochBatches.parts``."""
         epoch, step = divmod(number, self.steps)
         if self._epoch is None or self._epoch.key[1] != epoch:
             self._epoch = EpochBatches(self.split, self.batch_size, self.runtime, self.name, epoch)
-        return self._epoch[step]
+        return self._epoch.parts(step, most)
 
 
 def first_images(image_ids: np.ndarray, most: int | None) -> np.ndarray:

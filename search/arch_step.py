@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from search.supernet import Supernet
 
 def arch_step(
     supernet: Supernet,
-    losses: Sequence[Callable[[], Tensor]],
+    losses: Iterable[Callable[[], Tensor]],
     estimator: Estimator,
     optimiser: torch.optim.Optimizer,
     generator: torch.Generator,
@@ -23,8 +23,8 @@ def arch_step(
     Args:
         supernet: its blocks' alphas are moved in place.
         losses: run the model on one part of an architecture batch each and return its scalar loss. Their gradients add
-            up, so that parts only bound how much memory graphs take at a time; to losses that are means they give a
-            multiple of the mean's gradient, of which Adam takes no notice.
+            up, so that parts only bound how much memory graphs take at a time. Where losses are means the parts must be
+            of equal size; the sum is then a multiple of the whole's gradient, of which Adam takes no notice.
         estimator: which candidates run, and what their gates' gradients mean.
         optimiser: over ``supernet.alphas``; Adam(0.1, betas (0, 0.999)) in the paper.
         generator: draws the path.

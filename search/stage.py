@@ -21,9 +21,9 @@ from search.settings import SearchSettings
 from search.supernet import Supernet
 from tasks.base import Batch, Split, Task, judging
 
-# With all gates open a sample takes several times the memory of a sampled path, so a batch goes through in parts of at
-# most so many samples.
-TOGETHER = 32
+# Samples that go through open gates together, which take several times the memory of a sampled path; on other devices,
+# to which parts cost time, the whole batch.
+TOGETHER = {"cpu": 32}
 
 
 def halves(split: Split, share: float, rng: np.random.Generator) -> tuple[Split, Split]:
@@ -63,8 +63,7 @@ class SearchStage:
         self.split, self.arch_split = halves(task.split("train"), settings.weight_share, runtime.rng("halves"))
         val = task.split("val")
         self.val = val.take(first_images(val.image_ids, settings.val_images))
-        self.arch_parts = -(-settings.batch_size // TOGETHER)
-        self.arch_batches = Endless(self.arch_split, -(-settings.batch_size // self.arch_parts), runtime, "arch")
+        self.arch_batches = Endless(self.arch_split, settings.batch_size, runtime, "arch")
         self.optimiser = optim.adam(supernet.weights)
         self.alpha_optimiser = torch.optim.Adam(supernet.alphas, lr=settings.alpha_lr, betas=(0.0, 0.999))
         self.estimator = ESTIMATORS[settings.estimator]()
@@ -97,15 +96,15 @@ class SearchStage:
         return {**{name: value.detach() for name, value in losses.items()}, "gradient": norm}
 
     def _arch_step(self) -> None:
-        first = self.arch_steps * self.arch_parts
-        losses = [partial(self._arch_loss, number) for number in range(first, first + self.arch_parts)]
+        together = TOGETHER.get(self.runtime.device.type, self.settings.batch_size)
+        parts = self.arch_batches.parts(self.arch_steps, together)
+        losses = (partial(self._arch_loss, part) for part in parts)
         arch_step(self.supernet, losses, self.estimator, self.alpha_optimiser, self.generator)
         self.arch_steps += 1
 
-    def _arch_loss(self, number: int) -> Tensor:
-        batch = self.arch_batches[number].to(self.runtime.device)
+    def _arch_loss(self, batch: Batch) -> Tensor:
         with self.runtime.autocast():
-            return self.task.loss(self.supernet.model, batch)["loss"]
+            return self.task.loss(self.supernet.model, batch.to(self.runtime.device))["loss"]
 
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, float], bool]:
         """Note the genotype; score its path on the validation split; stop if it has settled."""

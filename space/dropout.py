@@ -61,13 +61,13 @@ class _Dropout(torch.autograd.Function):
         kept = _kept(x, cut)
         ctx.save_for_backward(kept)
         ctx.cut = cut
-        return x * kept.to(x.dtype).mul_(_scale(cut))
+        return (x * kept.to(x.dtype)).mul_(_scale(cut))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (kept,) = ctx.saved_tensors
-        return kept.to(gradient.dtype).mul_(_scale(ctx.cut)).mul_(gradient), None
+        return (gradient * kept.to(gradient.dtype)).mul_(_scale(ctx.cut)), None
 
 
 class _ReluDropout(torch.autograd.Function):

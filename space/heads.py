@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from space.dropout import ReluDropout
+from space.dropout import Dropout
 from space.inputs import rows
 from space.layers import NORM_EPS
 from space.network import States
@@ -16,7 +16,7 @@ class AttentionPool(nn.Module):
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(width, hidden), ReluDropout(dropout), nn.Linear(hidden, 1))
+        self.score = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, 1))
         self.merge = nn.Linear(width, 2 * width)
 
     def forward(self, x: Tensor, pad: Tensor) -> Tensor:

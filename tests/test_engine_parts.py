@@ -61,7 +61,16 @@ def test_an_epoch_visits_every_sample_once_and_any_step_can_be_redone() -> None:
     assert EpochBatches(Numbers(10), 4, RUNTIME, "train", 0)[2] == made[2]
     assert EpochBatches(Numbers(10), 4, RUNTIME, "train", 1)[2] != made[2]
     endless = Endless(Numbers(10), 4, RUNTIME, "train")
-    assert [endless[step] for step in (0, 1, 2)] == made and endless[3] != made[0]
+    assert [[*endless.parts(step, 4)] for step in (0, 1, 2)] == [[batch] for batch in made]
+    assert [*endless.parts(3, 4)] != [made[0]]
+
+
+def test_parts_of_a_batch_are_its_samples_in_equal_numbers() -> None:
+    batches = EpochBatches(Numbers(10), 7, RUNTIME, "train", 0)
+    for step, sizes in ((0, [3, 2, 2]), (1, [3])):
+        parts = [indices for indices, _ in batches.parts(step, 3)]
+        assert [len(part) for part in parts] == sizes
+        assert [i for part in parts for i in part] == list(batches[step][0])
 
 
 def test_samples_of_a_batch_are_of_similar_size() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from test_end_to_end import metrics, settings
 
 from search.run import main as search
-from search.stage import SearchStage, halves
+from search.stage import TOGETHER, SearchStage, halves
 from tasks.itm import ImageTextMatching, ItmData
 from tools.demo_data import make_demo
 
@@ -41,6 +42,21 @@ def test_a_settled_search_stops_early(demo: Path, tmp_path: Path, monkeypatch: p
     still += ["--search.epochs=9", "--search.patience=2"]
     search([*settings("search", "itm", demo, "still"), *still])
     assert max(record["epoch"] for record in metrics("still")) == 3
+
+
+def test_an_architecture_batch_in_parts_is_the_same_step(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for together in (1000, 8):
+        monkeypatch.setitem(TOGETHER, "cpu", together)
+        version = f"by{together}"
+        search([*settings("search", "vqa", demo, version), "--model.dropout=0", "--search.alpha_start=0"])
+        sides = json.loads(Path(f"genotypes/searched/vqa/{version}.json").read_text())["probabilities"]
+        found.append([p for side in sides.values() for block in side for p in block.values()])
+    assert max(found[0]) > 0.6  # alpha has moved
+    np.testing.assert_allclose(*found, atol=0.01)
 
 
 def test_loader_processes_change_no_number(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

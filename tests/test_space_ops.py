@@ -124,18 +124,20 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean(p: float, dtype: torch.dtyp
     assert not torch.equal(dropout(x, p) != 0, kept)
 
 
-def test_relu_and_dropout_in_one_are_both_of_them() -> None:
-    x = torch.randn(1001, 999, requires_grad=True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_relu_and_dropout_in_one_are_both_of_them(dtype: torch.dtype) -> None:
+    x = torch.randn(999, 1001, dtype=dtype).t().requires_grad_()
     torch.manual_seed(0)
     apart = dropout(x.relu(), 0.1)
     torch.manual_seed(0)
     together = relu_dropout(x, 0.1)
     assert torch.equal(apart, together)
-    up = torch.randn(x.shape)
+    up = torch.randn(x.shape, dtype=dtype)
     torch.testing.assert_close(*(torch.autograd.grad(out, x, up)[0] for out in (apart, together)))
 
 
 def test_dropout_of_nothing_and_of_everything() -> None:
     x = torch.ones(10, 10)
-    assert torch.equal(relu_dropout(x - 2, 0.0), torch.zeros(10, 10)) and not relu_dropout(x, 1.0).any()
+    mixed = torch.randn(10, 10)
+    assert torch.equal(relu_dropout(mixed, 0.0), mixed.relu()) and not relu_dropout(x, 1.0).any()
     assert torch.equal(dropout(x, 0.0), x) and not dropout(x, 1.0).any()

@@ -36,7 +36,7 @@ _PLACES = (
 )
 _POOLING = (
     (r"mlp\.fc\.linear\.", "score.0."),
-    (r"mlp\.linear\.", "score.2."),
+    (r"mlp\.linear\.", "score.3."),
     (r"linear_merge\.", "merge."),
 )
 _OPERATION = (
