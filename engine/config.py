@@ -137,6 +137,8 @@ def _unknown(key: str, known: Iterable[str]) -> str:
     below = [name for name in known if name.startswith(f"{key}.")]
     if below:
         return f"{key} is no value but a section; it needs {', '.join(below)}"
+    if key in MAKE:
+        return f"this task has no {MAKE[key]} ({key}); leave it out"
     return f"there is no key {key!r}{did_you_mean(key, known)}"
 
 

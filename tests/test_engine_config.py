@@ -99,6 +99,7 @@ def test_everything_resolved_is_plain(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
+        (["--data.split=train"], r"this task has no SPLIT \(data.split\); leave it out"),
         (["--search.epoch=3"], "command line: there is no key 'search.epoch'; did you mean 'search.epochs'"),
         (["--search.epochs=many"], "command line: search.epochs=many should be a whole number above 0"),
         (["--search.epochs=0"], "search.epochs=0 should be a whole number above 0"),
