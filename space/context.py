@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from space.geometry import Relations
+from space.runs import Run
+
 
 class Context(NamedTuple):
     """The surroundings of a block whose input is x (B,N,H).
@@ -18,5 +21,6 @@ class Context(NamedTuple):
     text: Tensor | None = None  # (Q,T,H) encoder output; None in the encoder
     text_pad: Tensor | None = None  # (Q,T) bool
     text_index: Tensor | None = None  # (B,) row of ``text`` for every sample; None = row b
-    relation: Tensor | None = None  # (I,R,R,64) relation features; None unless a block reads boxes
-    image_index: Tensor | None = None  # (B,) row of ``relation`` for every sample; None = row b
+    text_runs: list[Run] | None = None  # the samples by their texts, where that is known; says what text_index says
+    relations: Relations | None = None  # between the regions of I images; None unless a block reads boxes
+    image_index: Tensor | None = None  # (B,) row of ``relations`` for every sample; None = row b

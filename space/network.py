@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from space.backbone import Backbone
 from space.context import Context
-from space.geometry import Relation, normalised_boxes, relation_geometry
+from space.geometry import Relation, Relations, normalised_boxes, relation_geometry
 from space.inputs import Inputs, rows
+from space.runs import by_text
 
 # Texts that go through the encoder together: few enough to be of similar length, enough to keep the device busy.
 TOGETHER = {"cpu": 32}
@@ -30,7 +31,7 @@ class Images(NamedTuple):
 
     states: Tensor  # (I,R,H) after the decoder's stem
     pad: Tensor  # (I,R) bool
-    relation: Tensor | None  # (I,R,R,64), where a block after the stem may read it
+    relations: Relations | None  # where a block reads them
 
 
 class States(NamedTuple):
@@ -109,17 +110,21 @@ class Network(nn.Module):
         if self.box_projection is not None:
             projected = self.box_projection(normalised_boxes(boxes, image_hw))
             regions = torch.cat((regions, projected), dim=-1)
-        relation = self.relation(relation_geometry(boxes)) if self.backbone.reads_boxes else None
-        states = self.backbone.decode_stem(self.region_projection(regions), Context(pad, relation=relation))
-        return Images(states, pad, relation)
+        relations = Relations(relation_geometry(boxes), self.relation) if self.backbone.reads_boxes else None
+        states = self.backbone.decode_stem(self.region_projection(regions), Context(pad, relations=relations))
+        return Images(states, pad, relations)
 
     def fuse(
         self, texts: Texts, images: Images, text_index: Tensor | None = None, image_index: Tensor | None = None
     ) -> States:
         """Meet texts and images in the samples (text_index[b], image_index[b])."""
         pad = rows(images.pad, image_index)
-        context = Context(pad, texts.states, texts.pad, text_index, images.relation, image_index)
-        regions = self.backbone.decode(rows(images.states, image_index), context)
+        # A GPU would have to be waited for, and there the copies of a shared text cost next to nothing.
+        order, runs = by_text(text_index, texts.pad) if texts.pad.device.type == "cpu" else (None, None)
+        text, image = (order if index is None else rows(index, order) for index in (text_index, image_index))
+        context = Context(rows(pad, order), *texts, text, runs, images.relations, image)
+        regions = self.backbone.decode(rows(images.states, image), context)
+        regions = regions if order is None else rows(regions, order.argsort())
         return States(texts.states, texts.pad, text_index, regions, pad)
 
     def forward(self, inputs: Inputs) -> States:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from common.progress import track
+from space.geometry import Relations
 from space.inputs import rows
 from space.network import Images, Model, Texts
 from tasks.base import device_of
@@ -40,10 +41,11 @@ def encode_images(model: Model, store: FeatureStore, ids: np.ndarray, limit: int
     grow = [most - part.pad.shape[1] for part in parts]
     states = torch.cat([F.pad(part.states, (0, 0, 0, n)) for part, n in zip(parts, grow, strict=True)])
     pad = torch.cat([F.pad(part.pad, (0, n), value=True) for part, n in zip(parts, grow, strict=True)])
-    relation = None
-    if parts[0].relation is not None:
-        relation = torch.cat([F.pad(p.relation, (0, 0, 0, n, 0, n)) for p, n in zip(parts, grow, strict=True)])
-    return Images(states, pad, relation)
+    relations = None
+    if first := parts[0].relations:
+        geometry = [F.pad(p.relations.geometry, (0, 0, 0, n, 0, n)) for p, n in zip(parts, grow, strict=True)]
+        relations = Relations(torch.cat(geometry), first.features, keep=True)
+    return Images(states, pad, relations)
 
 
 @torch.no_grad()

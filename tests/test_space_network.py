@@ -61,7 +61,7 @@ def test_the_stem_ends_before_the_first_guided_attention() -> None:
     sizes = {"width": 64, "dropout": 0.0, "head_scale": 1, "relation_width": 64}
     plain = model([Block("feed_forward", **sizes)], [Block("self_att_64", **sizes)]).network
     assert plain.backbone.stem == 1 and not plain.backbone.reads_boxes
-    assert plain.encode_images(*inputs()[:4]).relation is None
+    assert plain.encode_images(*inputs()[:4]).relations is None
 
 
 def test_shapes_of_the_stages() -> None:
@@ -70,6 +70,6 @@ def test_shapes_of_the_stages() -> None:
     images = net.network.encode_images(*batch[:4])
     states = net.network.fuse(texts, images)
     assert texts.states.shape == (3, TOKENS, 64)
-    assert images.relation.shape == (3, 5, 5, 64)
+    assert images.relations.geometry.shape == (3, 5, 5, 4)
     assert states.regions.shape == (3, 5, 64)
     torch.testing.assert_close(net.head(states), net(batch))

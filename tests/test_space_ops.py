@@ -11,7 +11,9 @@ from common.errors import UserError
 from space.context import Context
 from space.cost import genotype_cost
 from space.dropout import dropout, relu_dropout
+from space.geometry import Relations
 from space.ops import OPS, build, check
+from space.runs import by_text
 from tools.older_names import operation_state
 
 WIDTH = 256
@@ -25,7 +27,12 @@ def surroundings(n: int = 7, t: int = 5, batch: int = 2, seed: int = 0) -> tuple
     pad[-1, n - 2 :], text_pad[-1, t - 2 :] = True, True
     relation = torch.randn(batch, n, n, 64, generator=g).relu()
     text = torch.randn(batch, t, WIDTH, generator=g)
-    return torch.randn(batch, n, WIDTH, generator=g), Context(pad, text, text_pad, None, relation)
+    return torch.randn(batch, n, WIDTH, generator=g), Context(pad, text, text_pad, relations=given(relation))
+
+
+def given(features: torch.Tensor) -> Relations:
+    """Relations whose features are these."""
+    return Relations(features, torch.nn.Identity())
 
 
 @needs_reference
@@ -43,7 +50,7 @@ def test_numbers_of_the_reference(name: str) -> None:
     state = torch.load(REFERENCE / "ops" / "state_dict.pkl", weights_only=True)
     op.load_state_dict(operation_state({k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(name + ".")}))
     with torch.no_grad():
-        out = op(x, Context(pad, text, text_pad, None, relation))
+        out = op(x, Context(pad, text, text_pad, relations=given(relation)))
     torch.testing.assert_close(out, torch.from_numpy(tensors[f"out/{name}"]), atol=1e-4, rtol=0)
 
 
@@ -56,8 +63,7 @@ def test_padding_changes_nothing_and_shapes_stay(name: str) -> None:
         torch.nn.functional.pad(context.pad, (0, 3), value=True),
         torch.nn.functional.pad(context.text, (0, 0, 0, 2), value=9.0),
         torch.nn.functional.pad(context.text_pad, (0, 2), value=True),
-        None,
-        torch.nn.functional.pad(context.relation, (0, 0, 0, 3, 0, 3), value=9.0),
+        relations=given(torch.nn.functional.pad(context.relations.geometry, (0, 0, 0, 3, 0, 3), value=9.0)),
     )
     with torch.no_grad():
         out, padded = op(x, context), op(torch.nn.functional.pad(x, (0, 0, 0, 3), value=9.0), wider)
@@ -70,7 +76,7 @@ def test_gradients_reach_every_weight_and_what_the_operation_says_it_reads(name:
     torch.manual_seed(0)
     op = build(name, width=WIDTH, **SIZES)
     x, context = surroundings()
-    text, relation = context.text.requires_grad_(), context.relation.requires_grad_()
+    text, relation = context.text.requires_grad_(), context.relations.geometry.requires_grad_()
     weight = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     ((op(x.requires_grad_(), context) * weight).sum() + 0 * (text.sum() + relation.sum())).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in op.parameters())
@@ -78,12 +84,33 @@ def test_gradients_reach_every_weight_and_what_the_operation_says_it_reads(name:
     assert bool(relation.grad.any()) == OPS[name].reads_boxes
 
 
+@pytest.mark.parametrize("name", [name for name in OPS if name.startswith("guided")])
+def test_samples_grouped_by_their_texts_get_the_same_for_less(name: str) -> None:
+    torch.manual_seed(0)
+    op = build(name, width=WIDTH, **SIZES).eval()
+    text_index = torch.tensor([2, 0, 2, 3, 0, 2])  # text 1 goes unread
+    _, context = surroundings(batch=4)
+    x, text = torch.randn(6, 20, WIDTH, requires_grad=True), context.text.requires_grad_()
+    order, runs = by_text(text_index, context.text_pad)
+    plain = context._replace(pad=torch.zeros(6, 20, dtype=torch.bool), text_index=text_index)
+    grouped = plain._replace(text_index=text_index[order], text_runs=runs)
+    inputs, weight, found = (x, text, *op.parameters()), torch.randn(x.shape), []
+    for forward in (lambda: op(x, plain), lambda: op(x[order], grouped)[order.argsort()]):
+        with FlopCounterMode(display=False) as counter:
+            out = forward()
+        found.append((counter.get_total_flops(), out, *torch.autograd.grad((out * weight).sum(), inputs)))
+    assert found[1][0] < found[0][0]
+    for made, wanted in zip(found[1][1:], found[0][1:], strict=True):
+        torch.testing.assert_close(made, wanted, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", OPS)
 def test_cost_equals_torchs_own_counter(name: str) -> None:
     op = build(name, width=WIDTH, **SIZES).eval()
     x, context = surroundings(batch=1)
+    as_written = context._replace(text_index=torch.tensor([0]))  # not with projections taken into each other
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        op(x, context)
+        op(x, as_written)
     assert op.flops(7, 5) == counter.get_total_flops()
 
 
