@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from common.errors import UserError
+from engine.allocator import give_back_large_tensors
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -58,6 +59,7 @@ def start(gpu: str, seed: int, precision: str) -> Runtime:
         raise UserError(f"seed={seed} is negative; choose 0 or more")
     if seed >= 2**63:
         raise UserError(f"seed={seed} is too large; choose one below 2^63")
+    give_back_large_tensors()
     device = _device(gpu)
     if device.type == "cuda":
         torch.cuda.set_device(device)
