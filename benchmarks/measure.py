@@ -43,12 +43,14 @@ class Cost:
         rate: units a second, the median of the turns.
         spread: the fastest turn over the slowest.
         memory: MB at the peak beyond what stood there before.
+        flops: of a unit's matrix products.
         peak_share: of the machine's best matrix product, from the products counted; None where there are none.
     """
 
     rate: float
     spread: float
     memory: float
+    flops: float
     peak_share: float | None
 
 
@@ -61,6 +63,7 @@ class Result:
     ours: Cost
     textbook: Cost
     ratio: float
+    work: float | None  # how many times the FLOPs of ours the textbook takes: the ratio at equal rates
     target: float
     difference: float
 
@@ -98,12 +101,13 @@ def compare(row: Row, device: torch.device, turns: int, peaks: Mapping[str, floa
             taken[side].append(spent / units)
     costs = {side: _cost(taken[side], memory[side], flops[side], peaks[side]) for side in sides}
     ratio = costs["ours"].rate / costs["textbook"].rate
-    return Result(row.name, row.unit, costs["ours"], costs["textbook"], ratio, row.target, difference)
+    work = flops["textbook"] / flops["ours"] if flops["ours"] else None
+    return Result(row.name, row.unit, costs["ours"], costs["textbook"], ratio, work, row.target, difference)
 
 
 def _cost(taken: list[float], memory: float, flops: float, peak: float) -> Cost:
     middle = statistics.median(taken)
-    return Cost(1 / middle, max(taken) / min(taken), memory, flops / middle / peak if flops else None)
+    return Cost(1 / middle, max(taken) / min(taken), memory, flops, flops / middle / peak if flops else None)
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
