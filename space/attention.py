@@ -124,7 +124,8 @@ class GuidedAttention(MultiHeadAttention):
         """(B,N,H) -> (B,N,H)."""
         if context.text_runs is None:
             return self.attend(x, context.text, context.text_pad, context.text_index)
-        return torch.cat([self._ask(x[run.samples], context, run) for run in context.text_runs])
+        parts = x.split([run.samples for run in context.text_runs])
+        return torch.cat([self._ask(part, context, run) for part, run in zip(parts, context.text_runs, strict=True)])
 
     def _ask(self, x: Tensor, context: Context, run: Run) -> Tensor:
         """The regions of all samples of a text ask it together, as if they were one sample's."""
@@ -163,7 +164,7 @@ class RelationAttention(MultiHeadAttention):
 
     def _bias(self, features: Tensor) -> Tensor:
         weight = self.relation(features).float().clamp(min=SMALLEST_WEIGHT)
-        return weight.log().permute(0, 3, 1, 2)
+        return weight.log().permute(0, 3, 1, 2).contiguous()
 
     def flops(self, n: int, t: int) -> int:
         """Of one sample with n regions."""

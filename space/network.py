@@ -121,9 +121,9 @@ class Network(nn.Module):
         pad = rows(images.pad, image_index)
         # A GPU would have to be waited for, and there the copies of a shared text cost next to nothing.
         order, runs = by_text(text_index, texts.pad) if texts.pad.device.type == "cpu" else (None, None)
-        text, image = (order if index is None else rows(index, order) for index in (text_index, image_index))
-        context = Context(rows(pad, order), *texts, text, runs, images.relations, image)
-        regions = self.backbone.decode(rows(images.states, image), context)
+        of_text, of_image = (order if index is None else rows(index, order) for index in (text_index, image_index))
+        context = Context(rows(pad, order), *texts, of_text, runs, images.relations, of_image)
+        regions = self.backbone.decode(rows(images.states, of_image), context)
         regions = regions if order is None else rows(regions, order.argsort())
         return States(texts.states, texts.pad, text_index, regions, pad)
 

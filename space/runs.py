@@ -7,15 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-TOGETHER = 16  # texts of a run at most: few enough to be of similar length
+TEXTS_OF_A_RUN = 16  # at most: few enough to be of similar length
 
 
 class Run(NamedTuple):
-    """M texts that equally many samples share each, and these samples, text by text."""
+    """Texts that equally many samples share each."""
 
     texts: Tensor  # (M,) rows of the texts
     words: int  # of the longest
-    samples: slice
+    samples: int  # of all of them, text by text
 
 
 def by_text(text_index: Tensor | None, pad: Tensor) -> tuple[Tensor, list[Run]]:
@@ -23,19 +23,18 @@ def by_text(text_index: Tensor | None, pad: Tensor) -> tuple[Tensor, list[Run]]:
 
     Args:
         text_index: (B,) row of the text of every sample; None = row b.
-        pad: (Q,T) bool, True = padding of the texts.
+        pad: (Q,T) bool, True = padding of the texts, each of which has a word.
 
     Returns:
         (B,) the samples in their new order, and the runs it falls into.
     """
     words = (~pad).sum(1)
     text_index = torch.arange(len(pad), device=pad.device) if text_index is None else text_index
-    counts = text_index.bincount(minlength=len(pad))
-    texts = (counts * (pad.shape[1] + 1) + words).argsort(stable=True)
-    runs, start = [], 0
-    for each in counts[counts > 0].unique().tolist():
-        for some in texts[counts[texts] == each].split(TOGETHER):
-            end = start + each * len(some)
-            runs.append(Run(some, int(words[some[-1]]), slice(start, end)))
-            start = end
+    shared_by = text_index.bincount(minlength=len(pad))
+    texts = (shared_by * (pad.shape[1] + 1) + words).argsort(stable=True)
+    runs = [
+        Run(group, int(words[group[-1]]), count * len(group))
+        for count in shared_by[shared_by > 0].unique().tolist()
+        for group in texts[shared_by[texts] == count].split(TEXTS_OF_A_RUN)
+    ]
     return texts.argsort()[text_index].argsort(stable=True), runs

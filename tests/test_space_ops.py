@@ -88,11 +88,12 @@ def test_gradients_reach_every_weight_and_what_the_operation_says_it_reads(name:
 def test_samples_grouped_by_their_texts_get_the_same_for_less(name: str) -> None:
     torch.manual_seed(0)
     op = build(name, width=WIDTH, **SIZES).eval()
-    text_index = torch.tensor([2, 0, 2, 3, 0, 2])  # text 1 goes unread
+    text_index = torch.tensor([2, 0, 3, 2, 0, 2, 3])  # text 1 goes unread; 0 and 3, of other lengths, are one run
     _, context = surroundings(batch=4)
-    x, text = torch.randn(6, 20, WIDTH, requires_grad=True), context.text.requires_grad_()
+    x, text = torch.randn(7, 20, WIDTH, requires_grad=True), context.text.requires_grad_()
     order, runs = by_text(text_index, context.text_pad)
-    plain = context._replace(pad=torch.zeros(6, 20, dtype=torch.bool), text_index=text_index)
+    assert [len(run.texts) for run in runs] == [2, 1]
+    plain = context._replace(pad=torch.zeros(7, 20, dtype=torch.bool), text_index=text_index)
     grouped = plain._replace(text_index=text_index[order], text_runs=runs)
     inputs, weight, found = (x, text, *op.parameters()), torch.randn(x.shape), []
     for forward in (lambda: op(x, plain), lambda: op(x[order], grouped)[order.argsort()]):
@@ -108,7 +109,7 @@ def test_samples_grouped_by_their_texts_get_the_same_for_less(name: str) -> None
 def test_cost_equals_torchs_own_counter(name: str) -> None:
     op = build(name, width=WIDTH, **SIZES).eval()
     x, context = surroundings(batch=1)
-    as_written = context._replace(text_index=torch.tensor([0]))  # not with projections taken into each other
+    as_written = context._replace(text_index=torch.tensor([0]))  # an index keeps projections from being folded
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         op(x, as_written)
     assert op.flops(7, 5) == counter.get_total_flops()

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from space import geometry
+from space.attention import RelationAttention
 from space.geometry import Relation, Relations, relation_geometry
-from space.runs import TOGETHER, by_text
+from space.runs import TEXTS_OF_A_RUN, by_text
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=40), st.data())
@@ -22,12 +23,9 @@ def test_runs_hold_every_sample_beside_those_of_its_text(lengths: list[int], dat
     text_of = torch.arange(len(lengths)) if index is None else index
     assert order.sort().values.tolist() == list(range(len(text_of)))
     placed = text_of[order]
-    assert [run.samples.start for run in runs] == [0, *(run.samples.stop for run in runs[:-1])]
-    assert runs[-1].samples.stop == len(placed)
-    for run in runs:
-        samples = placed[run.samples].view(len(run.texts), -1)
-        assert bool((samples == run.texts[:, None]).all())
-        assert len(run.texts) <= TOGETHER and run.words == max(lengths[text] for text in run.texts)
+    for run, samples in zip(runs, placed.split([run.samples for run in runs]), strict=True):
+        assert bool((samples.view(len(run.texts), -1) == run.texts[:, None]).all())
+        assert len(run.texts) <= TEXTS_OF_A_RUN and run.words == max(lengths[text] for text in run.texts)
 
 
 def relations(images: int = 5, regions: int = 4, keep: bool = False) -> tuple[Relations, Relation]:
@@ -39,31 +37,37 @@ def relations(images: int = 5, regions: int = 4, keep: bool = False) -> tuple[Re
 
 
 def test_relations_read_in_parts_equal_those_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    given_, embed = relations()
+    monkeypatch.setitem(geometry.BOX_PAIRS, "cpu", 2 * 16)
     project, sizes, found = torch.nn.Linear(64, 8), [], []
 
     def reader(features: torch.Tensor) -> torch.Tensor:
         sizes.append(len(features))
         return project(features)
 
-    for pairs in (1000, 2 * 16):
-        monkeypatch.setitem(geometry.PAIRS, "cpu", pairs)
+    for whole in (1000, 0):
+        monkeypatch.setattr(geometry, "WHOLE", whole)
+        given_, embed = relations()
+        with torch.no_grad():
+            given_.read(reader)  # must not keep the next from having a graph
         out = given_.read(reader)
         weights = (*embed.parameters(), *project.parameters())
         found.append((out, *torch.autograd.grad(out.square().sum(), weights)))
-    assert sizes[:2] == [5, 5] and sorted(sizes[2:]) == [1, 1, 2, 2, 2, 2]  # each once more on the way back
+    assert sizes == [5, 5, *[2, 2, 1], *[2, 2, 1], *sizes[8:]]
+    assert sorted(sizes[8:]) == [1, 2, 2]  # once more on the way back
     for made, wanted in zip(found[1], found[0], strict=True):
         torch.testing.assert_close(made, wanted, atol=1e-4, rtol=1e-5)
 
 
-def test_relations_that_are_kept_are_read_once() -> None:
-    given_, _ = relations(keep=True)
-    calls = []
-
-    def reader(features: torch.Tensor) -> torch.Tensor:
-        calls.append(features)
-        return features.sum(-1)
-
+@pytest.mark.parametrize("whole", [1000, 0])
+def test_relations_that_are_kept_are_read_once_by_each_reader(whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geometry, "WHOLE", whole)
+    kept, embed = relations(keep=True)
+    fresh = Relations(kept.geometry, embed)
+    blocks = [RelationAttention(64, 16, 64, 0.0, 64) for _ in range(2)]
     with torch.no_grad():
-        assert given_.read(reader) is given_.read(reader)
-    assert len(calls) == 1
+        first = [kept.read(block._bias) for block in blocks]
+        again = [kept.read(block._bias) for block in blocks]
+        wanted = [fresh.read(block._bias) for block in blocks]
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(first, wanted, strict=True))
+    assert kept.read(blocks[0]._bias).requires_grad  # what was made without a graph is not for those who learn
