@@ -63,7 +63,7 @@ class Result:
     ours: Cost
     textbook: Cost
     ratio: float
-    work: float | None  # how many times the FLOPs of ours the textbook takes: the ratio at equal rates
+    flops_ratio: float | None  # how many times the FLOPs of ours the textbook takes: the ratio at equal rates
     target: float
     difference: float
 
@@ -101,8 +101,8 @@ def compare(row: Row, device: torch.device, turns: int, peaks: Mapping[str, floa
             taken[side].append(spent / units)
     costs = {side: _cost(taken[side], memory[side], flops[side], peaks[side]) for side in sides}
     ratio = costs["ours"].rate / costs["textbook"].rate
-    work = flops["textbook"] / flops["ours"] if flops["ours"] else None
-    return Result(row.name, row.unit, costs["ours"], costs["textbook"], ratio, work, row.target, difference)
+    flops_ratio = flops["textbook"] / flops["ours"] if flops["ours"] else None
+    return Result(row.name, row.unit, costs["ours"], costs["textbook"], ratio, flops_ratio, row.target, difference)
 
 
 def _cost(taken: list[float], memory: float, flops: float, peak: float) -> Cost:

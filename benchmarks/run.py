@@ -109,11 +109,11 @@ def line(result: Result) -> str:
     """A line of the table."""
     ours, plain = result.ours, result.textbook
     shares = [f"{100 * cost.peak_share:4.0f}%" if cost.peak_share else "    -" for cost in (ours, plain)]
-    work = f"{result.work:5.2f}x" if result.work else f"{'-':>6}"
+    flops = f"{result.flops_ratio:5.2f}x" if result.flops_ratio else f"{'-':>6}"
     differs = "" if result.difference < SAME else f"  DIFFERS by {result.difference:.1e}"
     return (
         f"{result.name + ', ' + result.unit + '/s':34} {ours.rate:9.3g} {plain.rate:9.3g}  {result.ratio:5.2f}x"
-        f" {result.target:5g}x {work}  {ours.memory:6.0f} {plain.memory:6.0f}  {' '.join(shares)}{differs}"
+        f" {result.target:5g}x {flops}  {ours.memory:6.0f} {plain.memory:6.0f}  {' '.join(shares)}{differs}"
     )
 
 

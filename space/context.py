@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from space.geometry import Relations
+from space.relations import Relations
 from space.runs import Run
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from space.backbone import Backbone
 from space.context import Context
-from space.geometry import Relation, Relations, normalised_boxes, relation_geometry
+from space.geometry import Relation, normalised_boxes, relation_geometry
 from space.inputs import Inputs, rows
+from space.relations import Relations
 from space.runs import by_text
 
 # Texts that go through the encoder together: few enough to be of similar length, enough to keep the device busy.

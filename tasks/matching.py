@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from common.progress import track
-from space.geometry import Relations
 from space.inputs import rows
 from space.network import Images, Model, Texts
+from space.relations import Relations
 from tasks.base import device_of
 from tasks.packed import FeatureStore
 from tasks.words import TokenStore

@@ -11,8 +11,8 @@ from common.errors import UserError
 from space.context import Context
 from space.cost import genotype_cost
 from space.dropout import dropout, relu_dropout
-from space.geometry import Relations
 from space.ops import OPS, build, check
+from space.relations import Relations
 from space.runs import by_text
 from tools.older_names import operation_state
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from space import geometry
 from space.attention import RelationAttention
-from space.geometry import Relation, Relations, relation_geometry
+from space.geometry import Relation, relation_geometry
+from space.relations import BOX_PAIRS, Relations
 from space.runs import TEXTS_OF_A_RUN, by_text
 
 
@@ -37,7 +37,7 @@ def relations(images: int = 5, regions: int = 4, keep: bool = False) -> tuple[Re
 
 
 def test_relations_read_in_parts_equal_those_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(geometry.BOX_PAIRS, "cpu", 2 * 16)
+    monkeypatch.setitem(BOX_PAIRS, "cpu", 2 * 16)
     project, sizes, found = torch.nn.Linear(64, 8), [], []
 
     def reader(features: torch.Tensor) -> torch.Tensor:
@@ -45,7 +45,7 @@ def test_relations_read_in_parts_equal_those_read_at_once(monkeypatch: pytest.Mo
         return project(features)
 
     for whole in (1000, 0):
-        monkeypatch.setattr(geometry, "WHOLE", whole)
+        monkeypatch.setattr("space.relations.WHOLE", whole)
         given_, embed = relations()
         with torch.no_grad():
             given_.read(reader)  # must not keep the next from having a graph
@@ -60,7 +60,7 @@ def test_relations_read_in_parts_equal_those_read_at_once(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("whole", [1000, 0])
 def test_relations_that_are_kept_are_read_once_by_each_reader(whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(geometry, "WHOLE", whole)
+    monkeypatch.setattr("space.relations.WHOLE", whole)
     kept, embed = relations(keep=True)
     fresh = Relations(kept.geometry, embed)
     blocks = [RelationAttention(64, 16, 64, 0.0, 64) for _ in range(2)]
