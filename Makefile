@@ -46,18 +46,18 @@ help:
 	@echo
 	@echo "  $(PY) -m search --help and -m retrain --help explain every key."
 
-$(READY): pyproject.toml setup.py tasks/_boxes.pyx
+$(READY): pyproject.toml setup.py readers/_boxes.pyx
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (once; a few minutes)"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@$(PY) -c 'import tasks._boxes' 2>/dev/null || echo "note: no C compiler, so box kernels run in NumPy (same numbers, slower)"
+	@$(PY) -c 'import readers._boxes' 2>/dev/null || echo "note: no C compiler, so box kernels run in NumPy (same numbers, slower)"
 	@touch $@
 
 setup: $(READY)
 
 # The tool leaves demo data of its own make alone and replaces older ones.
-$(DEMO): $(wildcard tools/demo_*.py) | $(READY)
-	@$(PY) -m tools.demo_data
+$(DEMO): $(wildcard tools/demo/*.py) | $(READY)
+	@$(PY) -m tools.demo
 	@touch $@
 
 demo-data: $(DEMO)
@@ -92,5 +92,5 @@ lint: $(READY)
 	@$(VENV)/bin/ruff format --check .
 
 clean:
-	rm -rf $(READY) build *.egg-info .pytest_cache .ruff_cache .hypothesis tasks/_boxes.c tasks/_boxes*.so
+	rm -rf $(READY) build *.egg-info .pytest_cache .ruff_cache .hypothesis readers/_boxes.c readers/_boxes*.so
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -5,8 +5,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 boxes = Extension(
-    "tasks._boxes",
-    ["tasks/_boxes.pyx"],
+    "readers._boxes",
+    ["readers/_boxes.pyx"],
     include_dirs=[numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
 )

@@ -24,7 +24,7 @@ from benchmarks.measure import seconds
 from benchmarks.steps import batches, networks, own_step, supernet_of
 from engine.runtime import Runtime, start
 from space.settings import SideSettings, SpaceSettings
-from tasks.base import judging
+from tasks.base import eval_mode
 from tasks.matching import score_matrix
 
 WIDTH = 256
@@ -62,7 +62,7 @@ def of_scoring(runtime: Runtime, start_at: int, doublings: int, turns: int) -> l
                 images, captions = (size, start_at) if what == "images" else (start_at, size)
 
                 def work(images: int = images, captions: int = captions) -> int:
-                    with judging(model), runtime.autocast():
+                    with eval_mode(model), runtime.autocast():
                         score_matrix(
                             model, world.split.tokens, np.arange(captions), world.task.store, np.arange(images), 36
                         )

@@ -19,13 +19,13 @@ from benchmarks.measure import status
 from benchmarks.steps import network_of, supernet_of
 from engine.batches import EpochBatches
 from engine.runtime import Runtime, start
+from readers.feature_store import FeatureStore
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
 from search.settings import SearchSettings
 from search.stage import SearchStage
 from space.settings import SpaceSettings
 from tasks.base import Task
-from tasks.packed import FeatureStore
 
 STEPS = 6
 LOOK_EVERY_SECONDS = 0.005

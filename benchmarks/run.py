@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.judging import evaluation, loader, scoring
+from benchmarks.evaluation import evaluation, loader, scoring
 from benchmarks.measure import Result, Row, compare, matmul_peak
 from benchmarks.memory import memory_rows
 from benchmarks.steps import BATCH, retrain, search

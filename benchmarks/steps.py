@@ -26,7 +26,7 @@ from space.backbone import Block
 from space.network import Model
 from space.settings import ModelSettings, SpaceSettings
 from tasks.assemble import assemble
-from tasks.base import Batch, judging
+from tasks.base import Batch, eval_mode
 
 BATCH = 64
 RATE = 1e-4
@@ -122,7 +122,7 @@ def batches(name: str, shape: Shape, samples: int, runtime: Runtime) -> Given:
 def same_loss(name: str, ours: Model, other: textbook.Textbook, given: Given) -> float:
     """Difference of the losses without dropout, in fp32."""
     task = task_of(name)
-    with judging(ours), judging(other):
+    with eval_mode(ours), eval_mode(other):
         wanted = textbook.LOSSES[name](other, given.dense, given.targets)
         return relative(task.loss(ours, given.middle)["loss"], wanted)
 

@@ -18,6 +18,24 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def check_known(flag: str, name: str, known: Iterable[str], title: str) -> None:
+    """Make sure that a name is one of those known.
+
+    Args:
+        flag: what the name was given to, as the user wrote it: "DATASET", "data.split_by".
+        name: the name.
+        known: what it may be.
+        title: for people, who it is that knows no other: "Visual grounding".
+
+    Raises:
+        UserError: it is none of them.
+    """
+    known = list(known)
+    if name not in known:
+        choice = f"{', '.join(known)}{did_you_mean(name, known)}"
+        raise UserError(f"{flag}={name!r} is unknown to {title}; choose one of {choice}")
+
+
 def run_module(name: str) -> None:
     """Run the ``main`` of a module as ``run`` does, its import included, which takes seconds where it needs torch."""
     run(lambda: importlib.import_module(name).main())

@@ -98,7 +98,7 @@ def _leave_signals(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-class Endless:
+class EndlessBatches:
     """Batches of a split without end, by running number; the architecture steps draw from one."""
 
     def __init__(self, split: Any, batch_size: int, runtime: Runtime, name: str) -> None:

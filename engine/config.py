@@ -65,7 +65,7 @@ class Config(SimpleNamespace):
         parts = {key: dataclasses.asdict(value) for key, value in vars(self).items() if dataclasses.is_dataclass(value)}
         return {"task": self.task.name, **parts.pop("top"), **parts}
 
-    def again(self) -> str:
+    def make_arguments(self) -> str:
         """What another make command has to say to meet the same data and sizes, such as `` DATA=root``, or nothing."""
         said = {s.key: s.value for s in self.written if s.key in MAKE or s.key.startswith(("data.", "model."))}
         words = [f"{MAKE[key]}={shlex.quote(value)}" for key, value in said.items() if key in MAKE]
@@ -99,7 +99,7 @@ def load_config(
         UserError: a key is unknown, a value is of the wrong type, a file is missing or malformed.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    helping = asks_help(words)
+    helping = asks_for_help(words)
     name = peek(words, "task") or task or (usual if helping else None)
     if name is None:
         raise UserError(f"no task is named; say for example TASK={usual or '<name>'} (without make: --task ...)")
@@ -142,7 +142,7 @@ def _unknown(key: str, known: Iterable[str]) -> str:
     return f"there is no key {key!r}{did_you_mean(key, known)}"
 
 
-def asks_help(argv: Sequence[str] | None) -> bool:
+def asks_for_help(argv: Sequence[str] | None) -> bool:
     """Whether the command line asks for help."""
     return bool({"-h", "--help"} & set(sys.argv[1:] if argv is None else argv))
 

@@ -13,6 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from common.files import atomic_write
 
+BEST = "best"  # begins the names of what the best network scores when its training is over
+
 
 class RunLog:
     """The log of one run in one folder.
@@ -41,8 +43,8 @@ class RunLog:
                 record = json.loads(line)
             except json.JSONDecodeError:  # the line the kill cut in two
                 continue
-            # What is scored after the last epoch is scored again.
-            if record["epoch"] <= done and record["what"] in ("train", "val"):
+            # What the best network scores is scored again when the run is over.
+            if record["epoch"] <= done and not any(key.startswith(f"{BEST}/") for key in record):
                 kept.append(line + "\n")
         with atomic_write(self.metrics) as file:
             file.writelines(kept)
@@ -52,15 +54,15 @@ class RunLog:
         with atomic_write(self.folder / "config.yaml") as file:
             yaml.safe_dump(dict(resolved), file, sort_keys=False)
 
-    def record(self, what: str, epoch: int, step: int, values: Mapping[str, Any]) -> None:
-        """Append one record; numbers also go to TensorBoard as ``what/name`` at the run's step."""
-        self._file.write(json.dumps({"what": what, "epoch": epoch, "step": step, **values}) + "\n")
+    def record(self, group: str, epoch: int, values: Mapping[str, float]) -> None:
+        """Append one line to metrics.jsonl and a point to every curve, all named ``group/name`` (docs/metrics.md)."""
+        named = {f"{group}/{name}": value for name, value in values.items()}
+        self._file.write(json.dumps({"epoch": epoch, **named}) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(f"{what}/{name}", value, step)
+        for name, value in named.items():
+            self._board.add_scalar(name, value, epoch)
 
-    def say(self, line: Any) -> None:
+    def info(self, line: Any) -> None:
         """Show a line (or a rich table) to people."""
         self.console.print(line, soft_wrap=isinstance(line, str))
 

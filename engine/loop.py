@@ -33,8 +33,8 @@ class Stage(Protocol):
     def train_step(self, batch: Any, lr: float, epoch: int) -> Mapping[str, Tensor]:
         """One step; returns detached scalars, ``loss`` among them."""
 
-    def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, float], bool]:
-        """After the last step of an epoch: numbers for the log, and whether to stop here."""
+    def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:
+        """After the last step of an epoch: numbers for the log by group (``val``), and whether to stop here."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the stage needs to go on."""
@@ -83,8 +83,8 @@ class Loop:
                 self.totals[name] = self.totals.get(name, 0.0) + value
             if stopped:
                 self.save()
-                again = f"RESUME=1 VERSION={self.files.version}"
-                self.log.say(f"saved in {label}, step {self.step}; go on with the same command and {again}")
+                resume = f"RESUME=1 VERSION={self.files.version}"
+                self.log.info(f"saved in {label}, step {self.step}; go on with the same command and {resume}")
                 raise KeyboardInterrupt
             if time.monotonic() - saved > 60 * self.training.save_minutes:
                 self.save()
@@ -106,11 +106,11 @@ class Loop:
             self.epoch, last or (self.epoch + 1) % self.training.val_every == 0
         )
         self.epoch, self.step = self.epoch + 1, 0
-        self.log.record("train", self.epoch, self.epoch, means)
-        self.log.say(f"epoch {self.epoch}/{self.training.epochs}  {numbers(means)}")
-        if scored:
-            self.log.record("val", self.epoch, self.epoch, scored)
-            self.log.say(f"    val  {numbers(scored)}")
+        self.log.info(f"epoch {self.epoch}/{self.training.epochs}  {numbers(means)}")
+        for group, values in {"train": means, **scored}.items():
+            self.log.record(group, self.epoch, values)
+        for group, values in scored.items():
+            self.log.info(f"    {group}  {numbers(values)}")
         self.save()
 
     def save(self) -> None:
@@ -139,7 +139,7 @@ class Loop:
         self.epoch, self.step, self.finished = state["epoch"], state["step"], state["finished"]
         over = self.finished or self.epoch >= self.training.epochs
         place = f"in epoch {self.epoch + 1}/{self.training.epochs}, step {self.step}"
-        self.log.say("the run was over; what it found is shown again" if over else f"going on {place}")
+        self.log.info("the run was over; what it found is shown again" if over else f"going on {place}")
         self.totals = dict(state["totals"])
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None and self.runtime.device.type == "cuda":

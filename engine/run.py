@@ -79,7 +79,7 @@ class RunFiles:
             go_on = "add RESUME=1 to go on with it or " if may_resume else ""
             raise UserError(f"a run named {self.version!r} exists under {options.logs}; {go_on}choose another VERSION")
 
-    def claim(self) -> None:
+    def create(self) -> None:
         """Make the folders; until then a run that fails leaves nothing behind.
 
         Raises:

@@ -57,26 +57,26 @@ def figure(genotype: Genotype, kinds: Mapping[str, str], title: str | None = Non
         node_attr={"shape": "box", "style": "filled,rounded", "fixedsize": "true", "fontname": "Helvetica"},
         edge_attr={"color": LINE, "arrowsize": str(ARROW), "penwidth": "0.9"},
     )
-    places = _places(genotype)
+    positions = _positions(genotype)
     _panels(drawn, genotype)
     for name, facts in net.nodes(data=True):
-        _node(drawn, name, facts, places[name], genotype.task)
+        _node(drawn, name, facts, positions[name], genotype.task)
     for before, after in net.edges:
-        _edge(drawn, net, before, after, places)
+        _edge(drawn, net, before, after, positions)
     _heading(drawn, genotype, title)
-    _legend(drawn, net, places[HEAD][1] - 36, genotype.probabilities is not None)
+    _legend(drawn, net, positions[HEAD][1] - 36, genotype.probabilities is not None)
     return drawn
 
 
-def _places(genotype: Genotype) -> dict[str, Point]:
+def _positions(genotype: Genotype) -> dict[str, Point]:
     """Centre of every node."""
-    places = {}
+    positions = {}
     for side, x in COLUMN.items():
-        places[INPUTS[side]] = (x, 0.0)
+        positions[INPUTS[side]] = (x, 0.0)
         for number in range(1, len(getattr(genotype, side)) + 1):
-            places[f"{side} {number}"] = (x, -PITCH * number - MARGIN)
+            positions[f"{side} {number}"] = (x, -PITCH * number - MARGIN)
     rows = max(len(genotype.encoder), len(genotype.decoder)) + 1
-    return places | {HEAD: (MIDDLE, -PITCH * rows - 2 * MARGIN)}
+    return positions | {HEAD: (MIDDLE, -PITCH * rows - 2 * MARGIN)}
 
 
 def _panels(drawn: graphviz.Digraph, genotype: Genotype) -> None:
@@ -109,8 +109,8 @@ def _colours(kind: str) -> dict[str, str]:
     return {"fillcolor": fill, "color": GREY if kind == "identity" else fill}
 
 
-def _edge(drawn: graphviz.Digraph, net: nx.DiGraph, before: str, after: str, places: Mapping[str, Point]) -> None:
-    (x, y), (to_x, to_y) = places[before], places[after]
+def _edge(drawn: graphviz.Digraph, net: nx.DiGraph, before: str, after: str, positions: Mapping[str, Point]) -> None:
+    (x, y), (to_x, to_y) = positions[before], positions[after]
     if (net.nodes[before]["side"], net.nodes[after]["side"]) == ("encoder", "decoder"):
         turns = [] if y == to_y else [(MIDDLE, y), (MIDDLE, to_y)]
         drawn.edge(before, after, pos=_path([(x + WIDTH / 2, y), *turns, (to_x - WIDTH / 2, to_y)]), color=RAIL)

@@ -13,13 +13,13 @@ from torch import nn
 from common.errors import UserError
 from engine import checkpoint
 from genotypes.genotype import Genotype
+from readers.words import Vocabulary
 from space.backbone import Block
 from space.network import Model
 from space.ops import check
 from space.settings import ModelSettings
 from tasks.assemble import assemble
 from tasks.base import Task
-from tasks.words import Vocabulary
 
 
 def build(

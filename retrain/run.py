@@ -11,8 +11,8 @@ from rich.table import Table
 from common.errors import UserError, did_you_mean
 from common.files import write_json
 from engine import checkpoint
-from engine.config import Config, asks_help, load_config, peek
-from engine.log import RunLog
+from engine.config import Config, asks_for_help, load_config, peek
+from engine.log import BEST, RunLog
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
 from engine.runtime import Runtime, start
@@ -21,7 +21,7 @@ from retrain.model import Trained, build, restore, save
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
 from space.settings import ModelSettings
-from tasks.base import Task, judging
+from tasks.base import Task, eval_mode
 from tasks.find import find_task, task_names
 
 RUNS = ("train", "val", "test")
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train or evaluate the network of a genotype; ``python -m retrain --help`` explains every key."""
     geno = peek(argv, "geno")
     genotype = load(geno) if geno else None
-    if geno is None and peek(argv, "run") in (None, "train") and not asks_help(argv):
+    if geno is None and peek(argv, "run") in (None, "train") and not asks_for_help(argv):
         raise UserError(f"RUN=train needs GENO=<path, path@epoch, or {', '.join(published())}>")
     config = load_config(
         "retrain",
@@ -87,15 +87,15 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
         check_identity(same, state.get("identity", {}), files.version)
     for name in task.final_splits:
         task.split(name)  # whatever is wrong with it is better said before the training than after
-    files.claim()
+    files.create()
     log = RunLog(files.log, state["epoch"] if state else 0)
     log.config(config.as_dict())
     if genotype.task and genotype.task != task.name:
-        log.say(f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}")
+        log.info(f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}")
     for remark in task.remarks:
-        log.say(remark)
+        log.info(remark)
     weights = sum(p.numel() for p in model.parameters())
-    log.say(
+    log.info(
         f"{task.title}: training {len(genotype.encoder)} + {len(genotype.decoder)} blocks, {weights:,} weights, on "
         f"{runtime.device}{' in bf16' if runtime.bf16 else ''}\n{len(stage.split):,} samples train, "
         f"{len(stage.val):,} validate; {len(task.words):,} words"
@@ -118,7 +118,7 @@ def evaluate(config: Config, genotype: Genotype | None, runtime: Runtime) -> Non
     task: Task = config.task(config.data)
     ckpt = Path(options.ckpt or files.best)
     trained = restore(ckpt, task, genotype)
-    files.claim()
+    files.create()
     splits = ["val"] if options.run == "val" else task.test_splits
     report(config, task, ckpt, trained, runtime, splits, RunLog(files.log), files)
 
@@ -137,13 +137,13 @@ def report(
     model, epoch = trained.model.to(runtime.device), trained.epoch
     written, results = [], {}
     for name in splits:
-        with judging(model), runtime.autocast():
+        with eval_mode(model), runtime.autocast():
             found = task.evaluate(model, task.split(name), config.retrain.batch_size)
         results[name] = {**found.metrics, **found.details}
-        log.record(name, epoch, epoch, results[name])
-        log.say(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
+        log.record(f"{BEST}/{name}", epoch, results[name])
+        log.info(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
         if results[name]:
-            log.say(metrics_table(results[name]))
+            log.info(metrics_table(results[name]))
         if found.predictions is not None:
             written += task.save_predictions(found.predictions, files.results, files.version, name)
     # The numbers of the training stay beside those of scoring its network again.
@@ -164,9 +164,9 @@ def report(
         },
     )
     for what, where in [("network", ckpt), ("numbers", summary), *(("predictions", path) for path in written)]:
-        log.say(f"{what:>12}  {where}")
-    log.say(f"{'log':>12}  {files.log}")
-    log.say(f"next: {next_command(config, ckpt)}")
+        log.info(f"{what:>12}  {where}")
+    log.info(f"{'log':>12}  {files.log}")
+    log.info(f"next: {next_command(config, ckpt)}")
     log.close()
 
 
@@ -174,7 +174,7 @@ def next_command(config: Config, ckpt: Path) -> str:
     """What a user may want to type after these numbers."""
     if config.top.run == "train":
         # The network has the words and answers of the data it was trained on, so what chose them is said again.
-        return f"make retrain RUN=test TASK={config.task.name} CKPT={ckpt}{config.again()}"
+        return f"make retrain RUN=test TASK={config.task.name} CKPT={ckpt}{config.make_arguments()}"
     return f"make retrain GENO={config.top.geno or '<another genotype>'} to train one, or make help"
 
 

@@ -12,7 +12,7 @@ from engine.batches import first_images
 from engine.runtime import Runtime
 from retrain.settings import RetrainSettings
 from space.network import Model
-from tasks.base import Batch, Task, judging
+from tasks.base import Batch, Task, eval_mode
 
 
 class RetrainStage:
@@ -37,13 +37,13 @@ class RetrainStage:
         self.task, self.model, self.settings, self.runtime, self.keep = task, model, settings, runtime, keep
         self.split = task.split("train")
         val = task.split("val")
-        self.val = val.take(first_images(val.image_ids, settings.val_images))
+        self.val = val.subset(first_images(val.image_ids, settings.val_images))
         self.optimiser = optim.adam(model.parameters())
         self.best = float("-inf")
 
     def start_epoch(self, epoch: int) -> None:
         """Let the split prepare itself with the model as it stands."""
-        with judging(self.model), self.runtime.autocast():
+        with eval_mode(self.model), self.runtime.autocast():
             self.split.refresh(self.model, epoch, self.runtime.rng("refresh", epoch))
 
     def train_step(self, batch: Batch, lr: float, epoch: int) -> Mapping[str, Tensor]:
@@ -52,18 +52,18 @@ class RetrainStage:
             losses = self.task.loss(self.model, batch)
         losses["loss"].backward()
         norm = optim.step(self.optimiser, lr, self.settings.clip)
-        return {**{name: value.detach() for name, value in losses.items()}, "gradient": norm}
+        return {**{name: value.detach() for name, value in losses.items()}, "grad_norm": norm}
 
-    def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, float], bool]:
+    def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:
         """Score the validation split; keep the model if it is the best so far."""
         if not validate:
             return {}, False
-        with judging(self.model), self.runtime.autocast():
+        with eval_mode(self.model), self.runtime.autocast():
             metrics = self.task.evaluate(self.model, self.val, self.settings.batch_size).metrics
         if metrics[self.task.objective] > self.best:
             self.best = metrics[self.task.objective]
             self.keep(epoch, metrics)
-        return metrics, False
+        return {"val": metrics}, False
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, the split's pools and the best score."""

@@ -48,7 +48,7 @@ def arch_step(
         optimiser.zero_grad(set_to_none=True)
         with torch.no_grad():
             for block, old in zip(supernet.blocks, before, strict=True):
-                block.alpha.copy_(estimator.settle(block.alpha, old, block.running))
+                block.alpha.copy_(estimator.keep_mass(block.alpha, old, block.running))
     finally:
         supernet.close()
     return total

@@ -29,8 +29,8 @@ class Estimator(ABC):
         gradient[running] = p * (gate_gradient - (gate_gradient * p).sum())
         return gradient
 
-    def settle(self, alpha: Tensor, before: Tensor, running: Sequence[int]) -> Tensor:
-        """Alpha after the optimiser moved it from ``before``; a chance to restore an invariant."""
+    def keep_mass(self, alpha: Tensor, before: Tensor, running: Sequence[int]) -> Tensor:
+        """Alpha after the optimiser moved it from ``before``; may restore the total probability of those running."""
         return alpha
 
 
@@ -54,7 +54,7 @@ class Two(Estimator):
             return list(range(len(probabilities)))
         return torch.multinomial(probabilities, 2, generator=generator).tolist()
 
-    def settle(self, alpha: Tensor, before: Tensor, running: Sequence[int]) -> Tensor:
+    def keep_mass(self, alpha: Tensor, before: Tensor, running: Sequence[int]) -> Tensor:
         """Shift the two alphas equally so that the sum of their exponentials is what it was."""
         alpha = alpha.clone()
         alpha[running] += before[running].logsumexp(0) - alpha[running].logsumexp(0)

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.search.validate()
     runtime = start(config.top.gpu, config.top.seed, config.top.precision)
     files = RunFiles(config.top, f"{config.task.name}-search")
-    goal = Path(config.top.genotypes) / config.task.name / f"{files.version}.json"
+    path = Path(config.top.genotypes) / config.task.name / f"{files.version}.json"
     task = config.task(config.data)
     supernet = build(task, config, runtime)
     stage = SearchStage(
@@ -67,17 +67,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     state = checkpoint.load(files.last) if files.last.exists() else None
     if state:
         check_identity(same, state.get("identity", {}), files.version)
-    elif goal.exists():
-        raise UserError(f"{goal} exists and would be overwritten; choose another VERSION")
-    files.claim()
+    elif path.exists():
+        raise UserError(f"{path} exists and would be overwritten; choose another VERSION")
+    files.create()
     log = RunLog(files.log, state["epoch"] if state else 0)
     log.config(config.as_dict())
-    log.say("\n".join([*task.remarks, describe(task, supernet, stage, runtime)]))
+    log.info("\n".join([*task.remarks, describe(task, supernet, stage, runtime)]))
     loop = Loop(stage, config.search, runtime, files, log, config.top.workers, same)
     if state:
         loop.resume(state)
     loop.run()
-    finish(task, config, stage, files, log, goal)
+    finish(task, config, stage, files, log, path)
 
 
 def build(task: Task, config: Config, runtime: Runtime) -> Supernet:
@@ -110,12 +110,12 @@ def describe(task: Task, supernet: Supernet, stage: SearchStage, runtime: Runtim
     )
 
 
-def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, goal: Path) -> None:
+def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, path: Path) -> None:
     """Write the final genotype and its figure; show the table and what to type next."""
     genotype = complete(stage.history[-1], task, config)
-    path = genotype.save(goal)
+    genotype.save(path)
     figure = draw(genotype, path.with_suffix(".svg"), {name: op.kind for name, op in OPS.items()})
-    log.say(table(genotype))
+    log.info(table(genotype))
     for what, where in (
         ("genotype", path),
         ("figure", figure),
@@ -123,8 +123,8 @@ def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log:
         ("checkpoint", files.last),
         ("log", files.log),
     ):
-        log.say(f"{what:>12}  {where}")
-    log.say(f"next: make retrain GENO={path}{config.again()}")
+        log.info(f"{what:>12}  {where}")
+    log.info(f"next: make retrain GENO={path}{config.make_arguments()}")
     log.close()
 
 

@@ -12,21 +12,21 @@ from torch import Tensor
 
 from common.errors import UserError
 from engine import optim
-from engine.batches import Endless, first_images
+from engine.batches import EndlessBatches, first_images
 from engine.runtime import Runtime
 from genotypes.genotype import Genotype
 from search.arch_step import arch_step
 from search.estimators import ESTIMATORS
 from search.settings import SearchSettings
 from search.supernet import Supernet
-from tasks.base import Batch, Split, Task, judging
+from tasks.base import Batch, Split, Task, eval_mode
 
 # Samples that go through open gates together, which take several times the memory of a sampled path; on other devices,
 # to which parts cost time, the whole batch.
 TOGETHER = {"cpu": 32}
 
 
-def halves(split: Split, share: float, rng: np.random.Generator) -> tuple[Split, Split]:
+def split_by_image(split: Split, share: float, rng: np.random.Generator) -> tuple[Split, Split]:
     """Divide a split by image: ``share`` of its images and the others, at least two on each side.
 
     Raises:
@@ -37,11 +37,11 @@ def halves(split: Split, share: float, rng: np.random.Generator) -> tuple[Split,
         raise UserError(f"a search needs at least four training images, two for each half; there are {len(images)}")
     cut = min(max(2, round(share * len(images))), len(images) - 2)
     first = np.isin(split.image_ids, images[:cut])
-    return split.take(np.flatnonzero(first)), split.take(np.flatnonzero(~first))
+    return split.subset(np.flatnonzero(first)), split.subset(np.flatnonzero(~first))
 
 
 class SearchStage:
-    """Alternates between weights and architecture on two halves of the training images.
+    """Alternates between weights and architecture on two parts of the training data, split by image.
 
     Args:
         task: the task searched on.
@@ -60,10 +60,10 @@ class SearchStage:
         report: Callable[[list[Genotype]], None],
     ) -> None:
         self.task, self.supernet, self.settings, self.runtime, self.report = task, supernet, settings, runtime, report
-        self.split, self.arch_split = halves(task.split("train"), settings.weight_share, runtime.rng("halves"))
+        self.split, self.arch_split = split_by_image(task.split("train"), settings.weight_share, runtime.rng("halves"))
         val = task.split("val")
-        self.val = val.take(first_images(val.image_ids, settings.val_images))
-        self.arch_batches = Endless(self.arch_split, settings.batch_size, runtime, "arch")
+        self.val = val.subset(first_images(val.image_ids, settings.val_images))
+        self.arch_batches = EndlessBatches(self.arch_split, settings.batch_size, runtime, "arch")
         self.optimiser = optim.adam(supernet.weights)
         self.alpha_optimiser = torch.optim.Adam(supernet.alphas, lr=settings.alpha_lr, betas=(0.0, 0.999))
         self.estimator = ESTIMATORS[settings.estimator]()
@@ -74,7 +74,7 @@ class SearchStage:
     def start_epoch(self, epoch: int) -> None:
         """Each half mines its own negatives, with the most probable path."""
         self.supernet.choose_best()
-        with judging(self.supernet.model), self.runtime.autocast():
+        with eval_mode(self.supernet.model), self.runtime.autocast():
             self.split.refresh(self.supernet.model, epoch, self.runtime.rng("refresh weights", epoch))
             if epoch >= self.settings.alpha_start:
                 self.arch_split.refresh(self.supernet.model, epoch, self.runtime.rng("refresh arch", epoch))
@@ -93,7 +93,7 @@ class SearchStage:
         self.weight_steps += 1
         if epoch >= self.settings.alpha_start and self.weight_steps % self.settings.alpha_every == 0:
             self._arch_step()
-        return {**{name: value.detach() for name, value in losses.items()}, "gradient": norm}
+        return {**{name: value.detach() for name, value in losses.items()}, "grad_norm": norm}
 
     def _arch_step(self) -> None:
         together = TOGETHER.get(self.runtime.device.type, self.settings.batch_size)
@@ -106,33 +106,33 @@ class SearchStage:
         with self.runtime.autocast():
             return self.task.loss(self.supernet.model, batch.to(self.runtime.device))["loss"]
 
-    def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, float], bool]:
-        """Note the genotype; score its path on the validation split; stop if it has settled."""
+    def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:
+        """Note the genotype; score its path on the validation split; stop if it has converged."""
         self.supernet.choose_best()
         self.history.append(self.genotype())
         self.report(self.history)
-        settled, scored = self._settled(epoch), {}
-        if validate or settled:
-            with judging(self.supernet.model), self.runtime.autocast():
-                scored = self.task.evaluate(self.supernet.model, self.val, self.settings.batch_size).metrics
+        converged, scored = self._converged(epoch), {}
+        if validate or converged:
+            with eval_mode(self.supernet.model), self.runtime.autocast():
+                scored["val"] = self.task.evaluate(self.supernet.model, self.val, self.settings.batch_size).metrics
         entropy = [
             float(-(p * p.clamp_min(1e-12).log()).sum()) for p in (b.probabilities for b in self.supernet.blocks)
         ]
-        return {**scored, "alpha_entropy": float(np.mean(entropy))}, settled
+        return {**scored, "search": {"alpha_entropy": float(np.mean(entropy))}}, converged
 
     def genotype(self) -> Genotype:
         """The path chosen now, with all probabilities."""
         encoder, decoder = self.supernet.path()
         return Genotype(self.task.name, encoder, decoder, probabilities=self.supernet.probabilities())
 
-    def _settled(self, epoch: int) -> bool:
+    def _converged(self, epoch: int) -> bool:
         patience = self.settings.patience
         if patience is None or epoch < self.settings.alpha_start + patience:
             return False
         return len(set(self.history[-patience - 1 :])) == 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, both optimisers, both halves' pools, the path generator, counters and the genotypes so far."""
+        """Weights, both optimisers, the pools of both parts, the path generator, counters and the genotypes so far."""
         return {
             "model": self.supernet.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from space.context import Context
 from space.dropout import dropout
 from space.inputs import rows
-from space.runs import Run
+from space.text_groups import TextGroup
 
 SMALLEST_WEIGHT = 1e-6  # of a relation, before its logarithm
 
@@ -122,15 +122,16 @@ class GuidedAttention(MultiHeadAttention):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B,N,H) -> (B,N,H)."""
-        if context.text_runs is None:
+        if context.text_groups is None:
             return self.attend(x, context.text, context.text_pad, context.text_index)
-        parts = x.split([run.samples for run in context.text_runs])
-        return torch.cat([self._ask(part, context, run) for part, run in zip(parts, context.text_runs, strict=True)])
+        groups = context.text_groups
+        parts = x.split([group.samples for group in groups])
+        return torch.cat([self._ask(part, context, group) for part, group in zip(parts, groups, strict=True)])
 
-    def _ask(self, x: Tensor, context: Context, run: Run) -> Tensor:
+    def _ask(self, x: Tensor, context: Context, group: TextGroup) -> Tensor:
         """The regions of all samples of a text ask it together, as if they were one sample's."""
-        text, text_pad = (rows(part, run.texts)[:, : run.words] for part in (context.text, context.text_pad))
-        return self.attend(x.reshape(len(run.texts), -1, x.shape[-1]), text, text_pad).view_as(x)
+        text, text_pad = (rows(part, group.texts)[:, : group.words] for part in (context.text, context.text_pad))
+        return self.attend(x.reshape(len(group.texts), -1, x.shape[-1]), text, text_pad).view_as(x)
 
     def flops(self, n: int, t: int) -> int:
         """Of one sample with n regions and t words."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from space.relations import Relations
-from space.runs import Run
+from space.text_groups import TextGroup
 
 
 class Context(NamedTuple):
@@ -22,6 +22,6 @@ class Context(NamedTuple):
     text: Tensor | None = None  # (Q,T,H) encoder output; None in the encoder
     text_pad: Tensor | None = None  # (Q,T) bool
     text_index: Tensor | None = None  # (B,) row of ``text`` for every sample; None = row b
-    text_runs: list[Run] | None = None  # the same as text_index, as runs of samples; None on a GPU
+    text_groups: list[TextGroup] | None = None  # the same as text_index, as groups of samples; None on a GPU
     relations: Relations | None = None  # between the regions of I images; None unless a block reads boxes
     image_index: Tensor | None = None  # (B,) row of ``relations`` for every sample; None = row b

@@ -13,7 +13,7 @@ from space.context import Context
 from space.geometry import Relation, normalised_boxes, relation_geometry
 from space.inputs import Inputs, rows
 from space.relations import Relations
-from space.runs import by_text
+from space.text_groups import group_by_text
 
 # Texts that go through the encoder together: few enough to be of similar length, enough to keep the device busy.
 TOGETHER = {"cpu": 32}
@@ -106,7 +106,7 @@ class Network(nn.Module):
 
     def encode_images(self, regions: Tensor, boxes: Tensor, image_hw: Tensor, pad: Tensor) -> Images:
         """(I,R,D) features, (I,R,4) boxes, (I,2) sizes and padding -> images ready to meet texts."""
-        # Widened only here, so that files, loaders and transfers to a GPU carry halves.
+        # Widened only here, so that files, loaders and transfers to a GPU carry split_by_image.
         regions = regions.to(self.region_projection.weight.dtype)
         if self.box_projection is not None:
             projected = self.box_projection(normalised_boxes(boxes, image_hw))
@@ -121,9 +121,9 @@ class Network(nn.Module):
         """Meet texts and images in the samples (text_index[b], image_index[b])."""
         pad = rows(images.pad, image_index)
         # A GPU would have to be waited for, and there the copies of a shared text cost next to nothing.
-        order, runs = by_text(text_index, texts.pad) if texts.pad.device.type == "cpu" else (None, None)
+        order, groups = group_by_text(text_index, texts.pad) if texts.pad.device.type == "cpu" else (None, None)
         of_text, of_image = (order if index is None else rows(index, order) for index in (text_index, image_index))
-        context = Context(rows(pad, order), *texts, of_text, runs, images.relations, of_image)
+        context = Context(rows(pad, order), *texts, of_text, groups, images.relations, of_image)
         regions = self.backbone.decode(rows(images.states, of_image), context)
         regions = regions if order is None else rows(regions, order.argsort())
         return States(texts.states, texts.pad, text_index, regions, pad)

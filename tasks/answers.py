@@ -87,7 +87,7 @@ class AnswerVocabulary:
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = list(words)
-        self.ids = {word: place for place, word in enumerate(self.words)}
+        self.ids = {word: index for index, word in enumerate(self.words)}
 
     @classmethod
     def of(cls, most_common: Iterable[str], more_than: int) -> AnswerVocabulary:
@@ -122,17 +122,17 @@ class AnswerTable:
 
     def __init__(self, answers: Sequence[Sequence[str]], vocabulary: AnswerVocabulary) -> None:
         self.size = len(vocabulary)
-        spelt: dict[str, list[int]] = {}
-        for word, place in vocabulary.ids.items():
-            spelt.setdefault(normalise(word), []).append(place)
+        by_spelling: dict[str, list[int]] = {}
+        for word, answer in vocabulary.ids.items():
+            by_spelling.setdefault(normalise(word), []).append(answer)
         offsets, ids, soft, accuracy = [0], [], [], []
         for given in answers:
-            worth = {place: [soft_score(n), 0.0] for place, n in _wanted(given, vocabulary.ids).items()}
-            for place, n in _judged(given, vocabulary.ids, spelt).items():
-                worth.setdefault(place, [0.0, 0.0])[1] = official_accuracy(n, len(given))
-            ids += worth
-            soft += [values[0] for values in worth.values()]
-            accuracy += [values[1] for values in worth.values()]
+            scores = {answer: [soft_score(n), 0.0] for answer, n in _counts(given, vocabulary.ids).items()}
+            for answer, n in _official_counts(given, vocabulary.ids, by_spelling).items():
+                scores.setdefault(answer, [0.0, 0.0])[1] = official_accuracy(n, len(given))
+            ids += scores
+            soft += [values[0] for values in scores.values()]
+            accuracy += [values[1] for values in scores.values()]
             offsets.append(len(ids))
         self._offsets, self._ids = np.array(offsets, np.int64), np.array(ids, np.int64)
         self._soft, self._accuracy = np.array(soft, np.float32), np.array(accuracy)
@@ -142,44 +142,44 @@ class AnswerTable:
 
     def targets(self, rows: np.ndarray) -> Tensor:
         """(B, answers) float32 soft scores of these questions."""
-        places, there = self._places(rows)
-        question, _ = np.nonzero(there)
+        entries, valid = self._entries_of(rows)
+        question, _ = np.nonzero(valid)
         scores = np.zeros((len(rows), self.size), np.float32)
-        scores[question, self._ids[places[there]]] = self._soft[places[there]]
+        scores[question, self._ids[entries[valid]]] = self._soft[entries[valid]]
         return torch.from_numpy(scores)
 
     def accuracy(self, rows: np.ndarray, given: np.ndarray) -> np.ndarray:
         """(B,) official accuracy, 0 to 1, of giving the answer ``given[b]`` (an id) to the question ``rows[b]``."""
-        places, there = self._places(rows)
+        entries, valid = self._entries_of(rows)
         if not len(self._ids):
             return np.zeros(len(rows))
-        places = np.minimum(places, len(self._ids) - 1)
-        hit = there & (self._ids[places] == given[:, None])
-        return np.where(hit, self._accuracy[places], 0.0).sum(1)
+        entries = np.minimum(entries, len(self._ids) - 1)
+        hit = valid & (self._ids[entries] == given[:, None])
+        return np.where(hit, self._accuracy[entries], 0.0).sum(1)
 
     def best_constant(self, rows: np.ndarray) -> tuple[int, float]:
         """The answer that scores best when it is given to all of these questions, and its mean accuracy, 0 to 1."""
-        places, there = self._places(rows)
-        totals = np.bincount(self._ids[places[there]], self._accuracy[places[there]], minlength=self.size)
+        entries, valid = self._entries_of(rows)
+        totals = np.bincount(self._ids[entries[valid]], self._accuracy[entries[valid]], minlength=self.size)
         return int(totals.argmax()), float(totals.max() / len(rows))
 
-    def _places(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _entries_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         first, last = self._offsets[rows], self._offsets[rows + 1]
-        places = first[:, None] + np.arange((last - first).max(initial=0))
-        return places, places < last[:, None]
+        entries = first[:, None] + np.arange((last - first).max(initial=0))
+        return entries, entries < last[:, None]
 
 
-def _wanted(given: Sequence[str], ids: dict[str, int]) -> Counter[int]:
+def _counts(given: Sequence[str], ids: dict[str, int]) -> Counter[int]:
     """How many annotators gave each answer of the vocabulary, all normalised."""
     return Counter(ids[word] for word in map(normalise, given) if word in ids)
 
 
-def _judged(given: Sequence[str], ids: dict[str, int], spelt: dict[str, list[int]]) -> dict[int, int]:
+def _official_counts(given: Sequence[str], ids: dict[str, int], by_spelling: dict[str, list[int]]) -> dict[int, int]:
     """The same as the official evaluation counts: it normalises nothing where all annotators agree to the letter."""
     cleaned = [clean(answer) for answer in given]
     if len(set(cleaned)) == 1:
         return {ids[cleaned[0]]: len(cleaned)} if cleaned[0] in ids else {}
-    return {place: n for word, n in Counter(map(normalise, cleaned)).items() for place in spelt.get(word, ())}
+    return {answer: n for word, n in Counter(map(normalise, cleaned)).items() for answer in by_spelling.get(word, ())}
 
 
 def by_kind(accuracy: np.ndarray, kinds: np.ndarray) -> dict[str, float]:

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.errors import UserError, did_you_mean
+from common.errors import UserError, check_known
 from common.progress import track
+from readers.feature_store import FeatureStore
+from readers.words import LEARNED_VECTORS, Vocabulary, word_vectors
 from space.inputs import Inputs
-from tasks.packed import FeatureStore
-from tasks.showing import Shown
-from tasks.words import LEARNED_VECTORS, Vocabulary, word_vectors
+from tasks.showcase import Prediction
 
 
 class Batch(NamedTuple):
@@ -53,7 +53,7 @@ class Split(ABC):
     @property
     @abstractmethod
     def image_ids(self) -> np.ndarray:
-        """(len,) the image of every sample; search divides its two halves by it."""
+        """(len,) the image of every sample; search splits training data by it."""
 
     @property
     def sizes(self) -> np.ndarray:
@@ -61,7 +61,7 @@ class Split(ABC):
         return np.ones(len(self), np.int64)
 
     @abstractmethod
-    def take(self, indices: np.ndarray) -> Split:
+    def subset(self, indices: np.ndarray) -> Split:
         """The split of only these samples; whatever it draws on its own (negatives) it draws among them."""
 
     @abstractmethod
@@ -174,7 +174,7 @@ class Task(ABC):
         """Write what ``evaluate`` predicted where users of this task look for it. Returns the files written."""
         return []
 
-    def showcase(self, model: nn.Module, split: Split, indices: np.ndarray) -> list[Shown]:
+    def showcase(self, model: nn.Module, split: Split, indices: np.ndarray) -> list[Prediction]:
         """What the model, in eval mode and without gradients, makes of these samples of a split, to be drawn.
 
         Raises:
@@ -183,26 +183,8 @@ class Task(ABC):
         raise UserError(f"{self.title} has no pictures to show; a task's method `showcase` gives them")
 
 
-def check_known(flag: str, name: str, known: Iterable[str], title: str) -> None:
-    """Make sure that a name is one of those known.
-
-    Args:
-        flag: what the name was given to, as the user wrote it: "DATASET", "data.split_by".
-        name: the name.
-        known: what it may be.
-        title: for people, who it is that knows no other: "Visual grounding".
-
-    Raises:
-        UserError: it is none of them.
-    """
-    known = list(known)
-    if name not in known:
-        choice = f"{', '.join(known)}{did_you_mean(name, known)}"
-        raise UserError(f"{flag}={name!r} is unknown to {title}; choose one of {choice}")
-
-
 @contextlib.contextmanager
-def judging(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Eval mode and no gradients, for scoring and mining; afterwards the model trains on."""
     before = model.training
     model.eval()

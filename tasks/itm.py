@@ -6,7 +6,7 @@ negative caption and one negative image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,24 +18,22 @@ import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from common.errors import UserError
-from common.files import read_json, read_text
+from common.errors import check_known
 from common.progress import track
+from readers.captions import Captions, read_captions, read_flickr_ids
+from readers.data_root import find_path
+from readers.feature_pack import is_packed
+from readers.feature_store import FeatureStore
+from readers.words import TokenStore, Vocabulary
 from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model
-from tasks.base import Batch, Evaluation, Split, Task, check_known, device_of
-from tasks.features import LONGEST_ID
+from tasks.base import Batch, Evaluation, Split, Task, device_of
 from tasks.matching import encode_images, encode_texts, score_matrix, score_pairs
 from tasks.negatives import Negatives
-from tasks.packed import FeatureStore
-from tasks.packing import is_packed
-from tasks.places import locate
 from tasks.retrieval import chance, folds, metrics, positions
-from tasks.showing import Line, Shown, pooled, with_lines
-from tasks.words import TokenStore, Vocabulary, tokenise
+from tasks.showcase import Line, Prediction, pooled, with_lines
 
-CAPTIONS = 5  # per image, in both data sets
 MARGIN = 0.2
 SHOWN = 3  # captions
 
@@ -112,90 +110,6 @@ class ItmData:
     hard_from: NonNegativeInt | None = 0
 
 
-class Captions(NamedTuple):
-    """The captions of one split as read."""
-
-    tokens: list[list[str]]
-    images: np.ndarray  # (captions,) image id as in the feature files' names
-
-
-def read_captions(root: Path, layout: Layout, stem: str, id_map: Mapping[int, int] | None) -> Captions:
-    """Read ``<stem>_caps.txt`` and ``<stem>_ids.txt``; ids stand once per image or once per caption.
-
-    Raises:
-        UserError: a file is missing, an id is no number or unknown, or captions are not five per image.
-    """
-    caps_file, ids_file = _text_files(root, layout, stem)
-    # Only newlines end a caption: splitlines would also cut at rarer characters that captions hold.
-    captions = read_text(caps_file, "a caption a line, five lines an image").rstrip("\n").split("\n")
-    captions = [] if captions == [""] else captions
-    ids = _read_ids(ids_file)
-    if len(captions) == CAPTIONS * len(ids):
-        ids = np.repeat(ids, CAPTIONS)
-    if len(captions) != len(ids) or len(captions) % CAPTIONS or not captions:
-        raise UserError(
-            f"{caps_file} has {len(captions)} captions and {ids_file.name} {len(ids)} ids; "
-            f"there must be {CAPTIONS} captions for each image and an id for each image or for each caption"
-        )
-    _check_blocks(caps_file, ids_file, ids.reshape(-1, CAPTIONS))
-    if id_map is not None:
-        missing = sorted(set(ids.tolist()) - id_map.keys())
-        if missing:
-            raise UserError(f"{ids_file} names imgid {missing[0]}, which {locate(root, layout.ids)} does not have")
-        ids = np.array([id_map[i] for i in ids.tolist()], np.int64)
-    return Captions([tokenise(caption) for caption in captions], ids)
-
-
-def _text_files(root: Path, layout: Layout, stem: str) -> tuple[Path, Path]:
-    folder = locate(root, layout.texts)
-    return folder / f"{stem}_caps.txt", folder / f"{stem}_ids.txt"
-
-
-def _check_blocks(caps_file: Path, ids_file: Path, per_image: np.ndarray) -> None:
-    """Make sure that every row is of one image, and every image has one row."""
-    broken = np.flatnonzero((per_image != per_image[:, :1]).any(1))
-    if len(broken):
-        raise UserError(
-            f"{ids_file} lines {CAPTIONS * broken[0] + 1} to {CAPTIONS * broken[0] + CAPTIONS} name different images; "
-            f"the {CAPTIONS} captions of an image must stand in a row"
-        )
-    _, first = np.unique(per_image[:, 0], return_index=True)
-    again = np.setdiff1d(np.arange(len(per_image)), first)
-    if len(again):
-        start = CAPTIONS * again[0]
-        raise UserError(
-            f"{ids_file} names image {per_image[again[0], 0]} a second time, for lines {start + 1} to "
-            f"{start + CAPTIONS} of {caps_file.name}; an image has {CAPTIONS} captions, so drop these or mend the id"
-        )
-
-
-def _read_ids(path: Path) -> np.ndarray:
-    lines = read_text(path, "an image id a line").split()
-    for number, line in enumerate(lines, 1):
-        if not line.isdecimal() or len(line) > LONGEST_ID:
-            raise UserError(f"{path} line {number} is {line!r}, not an image id")
-    return np.array(lines, np.int64)
-
-
-def read_flickr_ids(root: Path, places: Sequence[str] = FLICKR_IDS) -> dict[int, int]:
-    """imgid -> number in the picture's file name, from Karpathy's dataset_flickr30k.json.
-
-    Args:
-        root: the data root.
-        places: where the file may lie, relative to it; the first that is there counts.
-
-    Raises:
-        UserError: the file is missing, malformed, or an entry has no imgid or no number in its filename.
-    """
-    path = locate(root, places)
-    what = "Karpathy's split file with a list 'images' of entries with 'imgid' and 'filename'"
-    try:
-        entries = [(int(entry["imgid"]), entry["filename"]) for entry in read_json(path, what)["images"]]
-        return {imgid: int(Path(filename).stem.split("_")[-1]) for imgid, filename in entries}
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not {what} (at {error})") from error
-
-
 def _layout(data: ItmData) -> Layout:
     """The data set's layout, and in it the places that the configuration names instead."""
     named = {"features": data.features, "texts": data.texts, "ids": data.ids}
@@ -235,7 +149,7 @@ class ItmSplit(Split):
         """(captions,) image of every caption."""
         return self._images
 
-    def take(self, indices: np.ndarray) -> ItmSplit:
+    def subset(self, indices: np.ndarray) -> ItmSplit:
         """Only these captions; negatives are drawn among them."""
         return ItmSplit(self.data, self.store, self.tokens, self.rows[indices], self._images[indices])
 
@@ -300,34 +214,39 @@ class ImageTextMatching(Task):
             self._check_split(name, self.layout.splits, f" on {data.dataset}")
         check_known("data.loss", data.loss, LOSSES, self.title)
         self.store = FeatureStore(self._features())
-        self.id_map = read_flickr_ids(self.root, self.layout.ids) if self.layout.ids else None
+        self.id_map = read_flickr_ids(find_path(self.root, self.layout.ids)) if self.layout.ids else None
         self.read = {"train": self._read("train")}
         self.vocabulary = self._vocabulary()
 
     def _features(self) -> list[Path]:
         # The first part tells the layout: packs stand in for the parts, never for the folder around them.
-        folder = locate(self.root, self.layout.features, self.layout.parts[0])
+        folder = find_path(self.root, self.layout.features, self.layout.parts[0])
         parts = [folder / part for part in self.layout.parts]
         if self.data.features and not any(part.is_dir() or is_packed(part) for part in parts):
             return [folder]
         return parts
 
-    def _captions(self, split: str) -> Captions:
-        return read_captions(self.root, self.layout, self.layout.splits[split], self.id_map)
+    def captions(self, split: str) -> Captions:
+        """The captions of a split as they are read, whether their images have features or not."""
+        return read_captions(*self._caption_files(split), self.id_map)
+
+    def _caption_files(self, split: str) -> tuple[Path, Path]:
+        folder, stem = find_path(self.root, self.layout.texts), self.layout.splits[split]
+        return folder / f"{stem}_caps.txt", folder / f"{stem}_ids.txt"
 
     def _read(self, split: str) -> Captions:
-        captions = self._captions(split)
+        captions = self.captions(split)
         self.store.require(np.unique(captions.images), f"the {split} captions")
         return captions
 
     def _vocabulary(self) -> Vocabulary:
         """Training words; with given vectors also those of the other splits that are there, as published."""
         given = [] if self.data.word_vectors is None else filter(self._has_captions, self.layout.splits)
-        texts = [self.read["train"], *(self._captions(split) for split in given if split != "train")]
+        texts = [self.read["train"], *(self.captions(split) for split in given if split != "train")]
         return Vocabulary.of(tokens for captions in texts for tokens in captions.tokens)
 
     def _has_captions(self, split: str) -> bool:
-        return _text_files(self.root, self.layout, self.layout.splits[split])[0].exists()
+        return self._caption_files(split)[0].exists()
 
     @property
     def test_splits(self) -> list[str]:
@@ -357,8 +276,8 @@ class ImageTextMatching(Task):
             loss = ((MARGIN - p + c).clamp(min=0) + (MARGIN - p + i).clamp(min=0)).sum()
         else:
             loss = (2 * F.softplus(-positive) + F.softplus(caption) + F.softplus(image)).sum()
-        won = ((positive > caption).float().mean() + (positive > image).float().mean()) / 2
-        return {"loss": loss, "won": won}
+        accuracy = ((positive > caption).float().mean() + (positive > image).float().mean()) / 2
+        return {"loss": loss, "pair_accuracy": 100 * accuracy}
 
     def evaluate(self, model: Model, split: ItmSplit, batch_size: int) -> Evaluation:
         """Recalls over the whole matrix of scores; in folds where the protocol has some."""
@@ -382,7 +301,7 @@ class ImageTextMatching(Task):
             ],
         )
 
-    def showcase(self, model: Model, split: ItmSplit, indices: np.ndarray) -> list[Shown]:
+    def showcase(self, model: Model, split: ItmSplit, indices: np.ndarray) -> list[Prediction]:
         """The captions of the whole split that match each image best; regions by their weight for the first one."""
         images, limit = split.image_ids[indices], self.data.max_regions
         scores = score_matrix(model, split.tokens, split.rows, split.store, images, limit)

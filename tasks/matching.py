@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from common.progress import track
+from readers.feature_store import FeatureStore
+from readers.words import TokenStore
 from space.inputs import rows
 from space.network import Images, Model, Texts
 from space.relations import Relations
 from tasks.base import device_of
-from tasks.packed import FeatureStore
-from tasks.words import TokenStore
 
 # Pairs in one pass through the decoder: on a CPU so few that their states stay in its cache.
 PAIRS, PAIRS_ELSEWHERE = {"cpu": 64}, 512
@@ -63,8 +63,8 @@ def score_pairs(model: Model, texts: Texts, images: Images, pairs: np.ndarray, w
         (P,) float32.
     """
     # Pairs of one text go through together, so that a pass projects few texts' keys and values.
-    by_text = np.argsort(pairs[:, 0], kind="stable")
-    chunks = list(_chunks(by_text, PAIRS.get(device_of(model).type, PAIRS_ELSEWHERE)))
+    group_by_text = np.argsort(pairs[:, 0], kind="stable")
+    chunks = list(_chunks(group_by_text, PAIRS.get(device_of(model).type, PAIRS_ELSEWHERE)))
     scores = np.empty(len(pairs), np.float32)
     for chunk in track(chunks, what) if what else chunks:
         text, image = torch.from_numpy(pairs[chunk]).to(texts.states.device).unbind(1)

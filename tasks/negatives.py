@@ -1,6 +1,7 @@
 """Negatives of image-text matching: drawn at random, or mined with the current model (design after VSE++ and MMnas).
 
-Everything is drawn within the captions of one split, so a search's two halves never see each other's images.
+Everything is drawn within the captions of one split, so the two parts of a search's training data never see
+each other's images.
 """
 
 from __future__ import annotations

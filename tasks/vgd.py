@@ -16,17 +16,17 @@ import torch.nn.functional as F
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
-from common.errors import UserError
+from common.errors import UserError, check_known
 from common.files import write_json
+from readers.boxes import decode, encode, overlaps
+from readers.data_root import find_path
+from readers.expressions import DIVISIONS, Expression, files_of, read_expressions
+from readers.feature_store import FeatureStore
+from readers.words import TokenStore, Vocabulary
 from space.heads import RegionPointer
 from space.inputs import Inputs
-from tasks.base import Batch, Evaluation, Split, Task, check_known, device_of, in_batches
-from tasks.boxes import decode, encode, overlaps
-from tasks.packed import FeatureStore
-from tasks.places import locate
-from tasks.refs import DIVISIONS, Expression, files_of, read_expressions
-from tasks.showing import Box, Line, Shown, weighed
-from tasks.words import TokenStore, Vocabulary
+from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
+from tasks.showcase import Box, Line, Prediction, region_predictions
 
 OVERLAP = 0.5  # least intersection over union at which a box counts as found
 OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiples of these
@@ -98,7 +98,7 @@ class VgdSplit(Split):
         """(expressions,) regions of every expression's image."""
         return self.store.counts(self.image_ids, self.data.max_regions)
 
-    def take(self, indices: np.ndarray) -> VgdSplit:
+    def subset(self, indices: np.ndarray) -> VgdSplit:
         """Only these expressions."""
         some = [self.expressions[index] for index in indices]
         return VgdSplit(self.data, self.store, some, self.tokens, self.rows[indices])
@@ -128,8 +128,8 @@ def _targets(inputs: Inputs, image_index: np.ndarray, truth: np.ndarray) -> tupl
         found = overlaps(regions, truth[sample : sample + 1])[:, 0]
         near = np.flatnonzero(found >= OVERLAP)
         overlap[sample, near] = found[near]
-        goal = np.broadcast_to(truth[sample], (len(near), 4))
-        offsets[sample, near] = encode(regions[near], goal) / OFFSET_SCALE
+        target = np.broadcast_to(truth[sample], (len(near), 4))
+        offsets[sample, near] = encode(regions[near], target) / OFFSET_SCALE
     return overlap, offsets
 
 
@@ -161,7 +161,7 @@ class VisualGrounding(Task):
         if data.feat == "coco_mrcn":
             spelt = (data.dataset, OLDER.get(data.dataset, data.dataset))
             usual = [f"{folder}/{name}_{self.split_by}" for folder in usual for name in spelt]
-        return locate(data.root, [data.features] if data.features else usual)
+        return find_path(data.root, [data.features] if data.features else usual)
 
     def _need(self, split: str) -> list[Expression]:
         if not self.expressions[split]:
@@ -225,11 +225,11 @@ class VisualGrounding(Task):
         write_json(path, predictions, indent=None)
         return [path]
 
-    def showcase(self, model: nn.Module, split: VgdSplit, indices: np.ndarray) -> list[Shown]:
+    def showcase(self, model: nn.Module, split: VgdSplit, indices: np.ndarray) -> list[Prediction]:
         """The phrase, the predicted box and the true one; regions by the probability of being meant."""
         inputs = split.batch(indices, np.random.default_rng(0)).inputs
         scores, offsets = (part.float().cpu() for part in model(inputs.to(device_of(model))))
-        shown = weighed(split.image_ids[indices], inputs, scores.softmax(-1))
+        shown = region_predictions(split.image_ids[indices], inputs, scores.softmax(-1))
         found = predicted_boxes(scores, offsets, inputs)
         return [
             _compare(one, box, split.boxes[index], split.expressions[index])
@@ -247,7 +247,7 @@ def _ids(one: Expression) -> dict[str, int]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _compare(shown: Shown, found: np.ndarray, true: np.ndarray, expression: Expression) -> Shown:
+def _compare(shown: Prediction, found: np.ndarray, true: np.ndarray, expression: Expression) -> Prediction:
     overlap = overlaps(found[None], true[None])[0, 0]
     boxes = [Box(tuple(true.tolist()), "true"), Box(tuple(found.tolist()), "predicted")]
     line = Line(f"overlap {overlap:.2f}", bool(overlap >= OVERLAP))
@@ -269,9 +269,9 @@ def grounding_loss(scores: Tensor, offsets: Tensor, overlap: Tensor, wanted: Ten
     near = overlap > 0
     target = overlap / overlap.sum(1, keepdim=True).clamp(min=OVERLAP)
     divergence = torch.xlogy(target, target) - target * scores.log_softmax(-1)
-    where = divergence.sum() / near.any(1).sum().clamp(min=1)
-    shift = F.smooth_l1_loss(offsets[near], wanted[near], reduction="sum") / near.sum().clamp(min=1)
-    return {"loss": where + OFFSET_WEIGHT * shift, "where": where, "shift": shift}
+    score_loss = divergence.sum() / near.any(1).sum().clamp(min=1)
+    box_loss = F.smooth_l1_loss(offsets[near], wanted[near], reduction="sum") / near.sum().clamp(min=1)
+    return {"loss": score_loss + OFFSET_WEIGHT * box_loss, "score_loss": score_loss, "box_loss": box_loss}
 
 
 def predicted_boxes(scores: Tensor, offsets: Tensor, inputs: Inputs) -> np.ndarray:

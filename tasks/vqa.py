@@ -18,17 +18,18 @@ import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
+from common.errors import check_known
 from common.files import write_json
+from readers.data_root import find_path
+from readers.feature_store import FeatureStore
+from readers.questions import Annotations, Questions, check_submission, read_annotations, read_questions
+from readers.words import TokenStore, Vocabulary
 from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model
 from tasks.answers import AnswerTable, AnswerVocabulary, by_kind
-from tasks.base import Batch, Evaluation, Split, Task, check_known, device_of, in_batches
-from tasks.packed import FeatureStore
-from tasks.places import locate
-from tasks.questions import Annotations, Questions, check_submission, read_annotations, read_questions
-from tasks.showing import Line, Shown, pooled, with_lines
-from tasks.words import TokenStore, Vocabulary
+from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
+from tasks.showcase import Line, Prediction, pooled, with_lines
 
 
 class Part(NamedTuple):
@@ -121,7 +122,7 @@ class VqaSplit(Split):
         """(questions,) regions of every question's image."""
         return self.store.counts(self.image_ids, self.max_regions)
 
-    def take(self, indices: np.ndarray) -> VqaSplit:
+    def subset(self, indices: np.ndarray) -> VqaSplit:
         """Only these questions."""
         return VqaSplit(self.samples, self.rows[indices], self.store, self.max_regions)
 
@@ -150,7 +151,7 @@ class VisualQuestionAnswering(Task):
         super().__init__(data)
         check_known("SPLIT", data.split, TRAINED_ON, self.title)
         check_known("data.test_split", data.test_split, TESTS, self.title)
-        self.texts = locate(data.root, [data.texts] if data.texts else TEXTS, PARTS["train"].questions)
+        self.texts = find_path(data.root, [data.texts] if data.texts else TEXTS, PARTS["train"].questions)
         self.trained_on = data.split.split("+")
         # val is scored after every epoch, so its features are needed whatever is trained on.
         self.store = self._store("train", "val")
@@ -161,7 +162,7 @@ class VisualQuestionAnswering(Task):
 
     def _store(self, *parts: str) -> FeatureStore:
         usual = FEATURES if self.data.features is None else [self.data.features]
-        folder = locate(self.data.root, usual, PARTS["train"].features[0])
+        folder = find_path(self.data.root, usual, PARTS["train"].features[0])
         return FeatureStore([folder / name for part in parts for name in PARTS[part].features])
 
     @cached_property
@@ -260,8 +261,8 @@ class VisualQuestionAnswering(Task):
         """Binary cross entropy of every answer with its soft score, summed over answers and batch."""
         logits = model(batch.inputs).float()
         scores = batch.targets["scores"]
-        score = scores.gather(1, logits.argmax(1, keepdim=True)).mean()
-        return {"loss": F.binary_cross_entropy_with_logits(logits, scores, reduction="sum"), "score": score}
+        accuracy = scores.gather(1, logits.argmax(1, keepdim=True)).mean()
+        return {"loss": F.binary_cross_entropy_with_logits(logits, scores, reduction="sum"), "accuracy": 100 * accuracy}
 
     def evaluate(self, model: Model, split: VqaSplit, batch_size: int) -> Evaluation:
         """The official accuracy in percent, overall and by kind, and what was answered."""
@@ -295,7 +296,7 @@ class VisualQuestionAnswering(Task):
         check_submission(folder / name, self.questions(split).ids)
         return [folder / name]
 
-    def showcase(self, model: Model, split: VqaSplit, indices: np.ndarray) -> list[Shown]:
+    def showcase(self, model: Model, split: VqaSplit, indices: np.ndarray) -> list[Prediction]:
         """The question, the three best answers, and what people said where that is none of them."""
         inputs = split.batch(indices, np.random.default_rng(0)).inputs
         logits, shown = pooled(model, split.image_ids[indices], inputs.to(device_of(model)))

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from space.inputs import Inputs
 from space.network import Model
-from tools.older_names import network_state
+from tools.original.names import network_state
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "parity"
 Stats = Mapping[str, list[float]]  # sum and norm of every parameter, by the reference's name

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import judging, steps
+from benchmarks import evaluation, steps
 from benchmarks.data import SHAPES
 from benchmarks.measure import Row, peak_memory
 from engine.batches import WINDOW
@@ -56,12 +56,12 @@ def test_retrain_steps(name: str, runtime: Runtime) -> None:
 
 
 def test_scores_equal_one_text_and_one_image_a_pair(runtime: Runtime, tmp_path: Path) -> None:
-    for row in judging.scoring(tmp_path, runtime, 8):
+    for row in evaluation.scoring(tmp_path, runtime, 8):
         assert row.check() < 1e-5, row.name
 
 
 def test_evaluation_and_loader_read_the_same(runtime: Runtime, tmp_path: Path) -> None:
-    for row in (*judging.evaluation(tmp_path, runtime, 4), *judging.loader(tmp_path, runtime, 4)):
+    for row in (*evaluation.evaluation(tmp_path, runtime, 4), *evaluation.loader(tmp_path, runtime, 4)):
         assert row.check() < 1e-4, row.name
         assert row.ours() and row.textbook()
 

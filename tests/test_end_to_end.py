@@ -14,7 +14,7 @@ from genotypes.genotype import load
 from retrain.run import main as retrain
 from search.run import main as search
 from tasks.find import task_names
-from tools.demo_data import make_demo
+from tools.demo.make import make_demo
 from tools.draw import main as draw
 
 SMALL = ["--profile=demo", "--gpu=cpu", "--model.pool_hidden=16", "--model.word_width=16"]

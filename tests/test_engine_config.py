@@ -74,8 +74,8 @@ def test_another_command_can_say_what_this_one_said() -> None:
         "--search.epochs=3",
         "--model.dropout=0",
     ]
-    assert load(*said).again() == " DATA='my data' PROFILE=mini ARGS='data.word_vectors=glove model.dropout=0'"
-    assert load().again() == ""
+    assert load(*said).make_arguments() == " DATA='my data' PROFILE=mini ARGS='data.word_vectors=glove model.dropout=0'"
+    assert load().make_arguments() == ""
 
 
 def test_a_users_root_decides_the_profile(tmp_path: Path) -> None:

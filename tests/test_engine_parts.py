@@ -13,7 +13,7 @@ import torch
 from common.errors import UserError
 from common.files import atomic_write
 from engine import checkpoint
-from engine.batches import Endless, EpochBatches, first_images, shuffled
+from engine.batches import EndlessBatches, EpochBatches, first_images, shuffled
 from engine.log import RunLog
 from engine.optim import Training, rate
 from engine.run import RunFiles, RunOptions, check_identity, identity
@@ -60,7 +60,7 @@ def test_an_epoch_visits_every_sample_once_and_any_step_can_be_redone() -> None:
     assert sorted(i for indices, _ in made for i in indices) == list(range(10))
     assert EpochBatches(Numbers(10), 4, RUNTIME, "train", 0)[2] == made[2]
     assert EpochBatches(Numbers(10), 4, RUNTIME, "train", 1)[2] != made[2]
-    endless = Endless(Numbers(10), 4, RUNTIME, "train")
+    endless = EndlessBatches(Numbers(10), 4, RUNTIME, "train")
     assert [[*endless.parts(step, 4)] for step in (0, 1, 2)] == [[batch] for batch in made]
     assert [*endless.parts(3, 4)] != [made[0]]
 
@@ -150,16 +150,16 @@ def test_checkpoints_that_are_not_loaded(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_names_of_runs(tmp_path: Path) -> None:
     options = RunOptions(version="a", logs=str(tmp_path / "logs"))
-    RunFiles(options, "itm-search").claim()
+    RunFiles(options, "itm-search").create()
     with pytest.raises(UserError, match="a run named 'a' exists .* RESUME=1"):
         RunFiles(options, "itm-search")
-    RunFiles(RunOptions(version="a", resume=True, logs=options.logs), "itm-search").claim()
+    RunFiles(RunOptions(version="a", resume=True, logs=options.logs), "itm-search").create()
     with pytest.raises(UserError, match="under .*logs; choose another VERSION"):
         RunFiles(options, "itm-test", may_resume=False)
     two = [RunFiles(RunOptions(version="c", logs=options.logs), "itm-search") for _ in range(2)]
-    two[0].claim()
+    two[0].create()
     with pytest.raises(UserError, match="'c' has just begun"):
-        two[1].claim()
+        two[1].create()
     with pytest.raises(UserError, match="no run 'b' to resume"):
         RunFiles(RunOptions(version="b", resume=True, logs=options.logs), "itm-search")
     with pytest.raises(UserError, match="RESUME=1 needs VERSION"):
@@ -169,7 +169,7 @@ def test_names_of_runs(tmp_path: Path) -> None:
     assert RunFiles(RunOptions(logs=options.logs), "itm-search").version.startswith("itm-search-2")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to .*choose another logs folder"):
-        RunFiles(RunOptions(logs=str(tmp_path / "file")), "itm-search").claim()
+        RunFiles(RunOptions(logs=str(tmp_path / "file")), "itm-search").create()
 
 
 def test_what_may_change_when_a_run_goes_on() -> None:
@@ -191,9 +191,10 @@ def test_what_may_change_when_a_run_goes_on() -> None:
 def test_a_resumed_log_forgets_what_is_redone(tmp_path: Path) -> None:
     log = RunLog(tmp_path)
     for epoch in (1, 2, 3):
-        log.record("train", epoch, epoch, {"loss": 1.0 / epoch})
+        log.record("train", epoch, {"loss": 1.0 / epoch})
     log.close()
     with log.metrics.open("a") as file:
-        file.write('{"what": "tra')
+        file.write('{"best/test/accuracy": 1, "epoch": 2}\n{"epoch": 2, "tra')
     RunLog(tmp_path, 2).close()
-    assert [json.loads(line)["epoch"] for line in log.metrics.read_text().splitlines()] == [1, 2]
+    kept = [json.loads(line) for line in log.metrics.read_text().splitlines()]
+    assert kept == [{"epoch": 1, "train/loss": 1.0}, {"epoch": 2, "train/loss": 0.5}]

@@ -206,9 +206,9 @@ def test_references_that_lead_nowhere(tmp_path: Path) -> None:
 
 
 def test_a_table_shows_operations_probabilities_and_cost() -> None:
-    halves = {side: [{name: 0.625} for name in ops] for side, ops in (("encoder", ENCODER), ("decoder", DECODER))}
+    even = {side: [{name: 0.625} for name in ops] for side, ops in (("encoder", ENCODER), ("decoder", DECODER))}
     shown = Console(width=120, record=True, file=io.StringIO())
-    shown.print(table(small(probabilities=halves, cost={"parameters": 44_512_344, "flops": 3_812_345_678})))
+    shown.print(table(small(probabilities=even, cost={"parameters": 44_512_344, "flops": 3_812_345_678})))
     text = shown.export_text()
     assert text.count("0.62") == 5
     assert text.count("feed_forward") == 2

@@ -16,7 +16,7 @@ from space.geometry import normalised_boxes, relation_geometry
 from space.heads import PooledClassifier, RegionPointer
 from space.inputs import Inputs
 from space.network import Model, Network
-from tools.older_names import network_state
+from tools.original.names import network_state
 
 pytestmark = needs_reference
 TASKS = ("itm", "vqa", "vgd")

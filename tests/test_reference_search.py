@@ -15,7 +15,7 @@ from search.supernet import Supernet
 from space.backbone import Backbone
 from space.heads import PooledClassifier
 from space.network import Model, Network
-from tools.older_names import network_state
+from tools.original.names import network_state
 
 pytestmark = needs_reference
 SIZES = {"width": 128, "dropout": 0.0, "head_scale": 1, "relation_width": 64}

@@ -17,7 +17,7 @@ from retrain.settings import RetrainSettings
 from space.settings import ModelSettings, SideSettings, SpaceSettings
 from tasks.find import find_task
 from tasks.itm import ImageTextMatching, ItmData
-from tools.demo_data import make_demo
+from tools.demo.make import make_demo
 
 GENOTYPE = Genotype("itm", ("self_att_64", "feed_forward"), ("rel_self_att_64", "guided_att_64"))
 

@@ -1,4 +1,4 @@
-"""The search as a run: two halves that never meet, an early stop, numbers that loader processes do not change."""
+"""The search as a run: training data split by image, an early stop, the same numbers with loader processes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from test_end_to_end import metrics, settings
 
 from search.run import main as search
-from search.stage import TOGETHER, SearchStage, halves
+from search.stage import TOGETHER, SearchStage, split_by_image
 from tasks.itm import ImageTextMatching, ItmData
-from tools.demo_data import make_demo
+from tools.demo.make import make_demo
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.8, 0.99])
 def test_the_halves_never_meet(demo: Path, share: float) -> None:
     split = ImageTextMatching(ItmData(root=str(demo))).split("train")
-    weights, alphas = halves(split, share, np.random.default_rng(0))
+    weights, alphas = split_by_image(split, share, np.random.default_rng(0))
     images = [set(half.image_ids.tolist()) for half in (weights, alphas)]
     assert all(images) and not images[0] & images[1]
     assert len(weights) + len(alphas) == len(split)

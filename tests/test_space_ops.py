@@ -13,8 +13,8 @@ from space.cost import genotype_cost
 from space.dropout import dropout, relu_dropout
 from space.ops import OPS, build, check
 from space.relations import Relations
-from space.runs import by_text
-from tools.older_names import operation_state
+from space.text_groups import group_by_text
+from tools.original.names import operation_state
 
 WIDTH = 256
 SIZES = {"dropout": 0.0, "head_scale": 1, "relation_width": 64}
@@ -91,10 +91,10 @@ def test_samples_grouped_by_their_texts_get_the_same_for_less(name: str) -> None
     text_index = torch.tensor([2, 0, 3, 2, 0, 2, 3])  # text 1 goes unread; 0 and 3, of other lengths, are one run
     _, context = surroundings(batch=4)
     x, text = torch.randn(7, 20, WIDTH, requires_grad=True), context.text.requires_grad_()
-    order, runs = by_text(text_index, context.text_pad)
-    assert [len(run.texts) for run in runs] == [2, 1]
+    order, groups = group_by_text(text_index, context.text_pad)
+    assert [len(group.texts) for group in groups] == [2, 1]
     plain = context._replace(pad=torch.zeros(7, 20, dtype=torch.bool), text_index=text_index)
-    grouped = plain._replace(text_index=text_index[order], text_runs=runs)
+    grouped = plain._replace(text_index=text_index[order], text_groups=groups)
     inputs, weight, found = (x, text, *op.parameters()), torch.randn(x.shape), []
     for forward in (lambda: op(x, plain), lambda: op(x[order], grouped)[order.argsort()]):
         with FlopCounterMode(display=False) as counter:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from space.attention import RelationAttention
 from space.geometry import Relation, relation_geometry
 from space.relations import BOX_PAIRS, Relations
-from space.runs import TEXTS_OF_A_RUN, by_text
+from space.text_groups import TEXTS_OF_A_GROUP, group_by_text
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=40), st.data())
@@ -19,13 +19,13 @@ def test_runs_hold_every_sample_beside_those_of_its_text(lengths: list[int], dat
     one = st.integers(0, len(lengths) - 1)
     drawn = data.draw(st.none() | st.lists(one, min_size=1, max_size=50))
     index = None if drawn is None else torch.tensor(drawn)
-    order, runs = by_text(index, pad)
+    order, groups = group_by_text(index, pad)
     text_of = torch.arange(len(lengths)) if index is None else index
     assert order.sort().values.tolist() == list(range(len(text_of)))
     placed = text_of[order]
-    for run, samples in zip(runs, placed.split([run.samples for run in runs]), strict=True):
-        assert bool((samples.view(len(run.texts), -1) == run.texts[:, None]).all())
-        assert len(run.texts) <= TEXTS_OF_A_RUN and run.words == max(lengths[text] for text in run.texts)
+    for group, samples in zip(groups, placed.split([group.samples for group in groups]), strict=True):
+        assert bool((samples.view(len(group.texts), -1) == group.texts[:, None]).all())
+        assert len(group.texts) <= TEXTS_OF_A_GROUP and group.words == max(lengths[text] for text in group.texts)
 
 
 def relations(images: int = 5, regions: int = 4, keep: bool = False) -> tuple[Relations, Relation]:

@@ -16,10 +16,10 @@ from retrain.model import build
 from retrain.run import main as retrain
 from space.inputs import Inputs
 from space.settings import ModelSettings
-from tasks.base import Batch, judging
+from tasks.base import Batch, eval_mode
 from tasks.itm import ImageTextMatching, ItmData
 from tasks.matching import score_matrix
-from tools.demo_data import make_demo
+from tools.demo.make import make_demo
 
 GENOTYPE = Genotype("itm", ("self_att_64", "feed_forward"), ("rel_self_att_64", "guided_att_64", "self_att_64"))
 
@@ -69,7 +69,7 @@ def test_the_matrix_equals_pair_by_pair(demo: Path) -> None:
     task = ImageTextMatching(ItmData(root=str(demo)))
     split, model = task.split("val"), small_model(task)
     images = np.unique(split.image_ids)
-    with judging(model):
+    with eval_mode(model):
         scores = score_matrix(model, split.tokens, split.rows, split.store, images, 36)
         for i, image in enumerate(images):
             for c in range(0, len(split), 3):
@@ -80,7 +80,7 @@ def test_the_matrix_equals_pair_by_pair(demo: Path) -> None:
 def test_untrained_networks_are_at_chance(demo: Path) -> None:
     task = ImageTextMatching(ItmData(root=str(demo), test_split="train"))
     model = small_model(task)
-    with judging(model):
+    with eval_mode(model):
         found = task.evaluate(model, task.split("train"), 64)
     assert found.metrics["rsum"] < 2.5 * float(found.notes[0].split("chance ")[1])
 

@@ -15,13 +15,13 @@ from torch import nn
 
 from common.errors import UserError
 from genotypes.genotype import Genotype
+from readers.boxes import encode, overlaps
 from retrain.model import build
 from retrain.run import main as retrain
 from space.settings import ModelSettings
-from tasks.base import Batch, judging
-from tasks.boxes import encode, overlaps
+from tasks.base import Batch, eval_mode
 from tasks.vgd import OFFSET_SCALE, VgdData, VisualGrounding, grounding_loss, predicted_boxes
-from tools.demo_data import make_demo
+from tools.demo.make import make_demo
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +164,8 @@ def test_phrases_of_one_image_share_it(root: Path) -> None:
     images = np.unique(split.image_ids[wanted])
     assert len(inputs.regions) == len(images) == 2 and len(inputs.tokens) == 5 and inputs.text_index is None
     assert images[inputs.image_index].tolist() == split.image_ids[wanted].tolist()
-    some = split.take(wanted).take(np.array([4, 0]))
-    one, same = (part.batch(np.array([0]), np.random.default_rng(0)) for part in (some, split.take(np.array([41]))))
+    some = split.subset(wanted).subset(np.array([4, 0]))
+    one, same = (part.batch(np.array([0]), np.random.default_rng(0)) for part in (some, split.subset(np.array([41]))))
     assert all(torch.equal(one.targets[name], same.targets[name]) for name in one.targets)
     assert torch.equal(one.inputs.tokens, same.inputs.tokens) and len(some) == 2
 
@@ -188,7 +188,7 @@ def test_the_loss_by_hand() -> None:
     p = np.exp([1.0, 2.0, 0.5]) / np.exp([1.0, 2.0, 0.5]).sum()
     # One phrase of the two has overlapping regions, two of them; Huber's loss of 0.5 is 0.125 and of 3 it is 2.5.
     divergence = 0.4 * np.log(0.4 / p[0]) + 0.6 * np.log(0.6 / p[1])
-    assert float(losses["where"].detach()) == pytest.approx(divergence, rel=1e-5)
+    assert float(losses["score_loss"].detach()) == pytest.approx(divergence, rel=1e-5)
     assert float(losses["loss"].detach()) == pytest.approx(divergence + 0.5 * 4 * (0.125 + 2.5) / 2, rel=1e-5)
     losses["loss"].backward()
     assert not scores.grad[1].any() and torch.isfinite(scores.grad).all()
@@ -219,7 +219,7 @@ def test_predicted_boxes_are_moved_clipped_and_never_padding(root: Path) -> None
     boxes = predicted_boxes(scores, offsets, inputs)
     np.testing.assert_allclose(boxes, [[175.5, 20, 199, 39], [0, 0, 199, 89]])
     model = build(tiny(root), Genotype("vgd", ("self_att_64",), ("guided_att_64",)), ModelSettings(pool_hidden=16), 64)
-    with judging(model):
+    with eval_mode(model):
         scores = model(inputs)[0]
     assert inputs.regions_pad[inputs.image_index].sum() == 1 and scores[1, 3] < -1e30 < scores[:, :3].min()
 
@@ -228,10 +228,10 @@ def test_predictions_stand_in_the_order_of_the_sentences(root: Path) -> None:
     task = tiny(root)
     torch.manual_seed(0)
     model = build(task, Genotype("vgd", ("self_att_64",), ("guided_att_64",)), ModelSettings(pool_hidden=16), 64)
-    split = task.split("train").take(np.random.default_rng(0).permutation(40))
-    with judging(model):
+    split = task.split("train").subset(np.random.default_rng(0).permutation(40))
+    with eval_mode(model):
         together = task.evaluate(model, split, 7).predictions
-        alone = [task.evaluate(model, split.take(np.array([row])), 1).predictions[0] for row in range(40)]
+        alone = [task.evaluate(model, split.subset(np.array([row])), 1).predictions[0] for row in range(40)]
     assert [one["sent_id"] for one in together] == [one.sent_id for one in split.expressions]
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_allclose(one["box"], other["box"], atol=0.02)
@@ -244,7 +244,7 @@ def test_ids_that_are_unknown_are_left_out(root: Path) -> None:
     (tiny_vgd.folder(root) / "refs(unc).p").unlink()
     task = tiny(root)
     model = build(task, Genotype("vgd", ("self_att_64",), ("guided_att_64",)), ModelSettings(pool_hidden=16), 64)
-    with judging(model):
+    with eval_mode(model):
         assert task.evaluate(model, task.split("val"), 8).predictions[0].keys() == {"box", "score"}
     with pytest.raises(UserError, match="testB.json gives no expression of the split testB"):
         task.split("testB")

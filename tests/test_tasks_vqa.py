@@ -16,12 +16,12 @@ from parity import load_reference, needs_reference
 
 from common.errors import UserError
 from genotypes.genotype import Genotype
+from readers.feature_pack import open_pack
+from readers.questions import check_submission
 from retrain.model import build
 from retrain.run import main as retrain
 from space.settings import ModelSettings
-from tasks.base import Batch, judging
-from tasks.packing import open_pack
-from tasks.questions import check_submission
+from tasks.base import Batch, eval_mode
 from tasks.vqa import VisualQuestionAnswering, VqaData, predict
 
 REAL = Path(__file__).parents[2] / "shared" / "real" / "easyvqa"
@@ -65,7 +65,7 @@ def test_more_training_data(root: Path) -> None:
     assert not any("val is trained on" in line for line in make(root).remarks)
     assert any("val is trained on (SPLIT=train+val)" in line for line in both.remarks)
     model = small_model(both)
-    with judging(model):
+    with eval_mode(model):
         assert any("val is trained on" in note for note in both.evaluate(model, both.split("val"), 8).notes)
 
 
@@ -91,7 +91,7 @@ def test_regions_and_words_are_cut(root: Path) -> None:
 
 def test_taken_samples_are_those_of_the_whole(root: Path) -> None:
     split = make(root).split("train")
-    some = split.take(np.array([7, 3])).take(np.array([1]))
+    some = split.subset(np.array([7, 3])).subset(np.array([1]))
     assert some.image_ids.tolist() == [split.image_ids[3]] and len(some) == 1
     one, same = (
         some.batch(np.array([0]), np.random.default_rng(0)),
@@ -137,8 +137,8 @@ def test_scores_of_given_answers(root: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_predictions_stand_in_the_order_of_the_questions(root: Path) -> None:
     task = make(root)
     split, model = task.split("val"), small_model(task)
-    split = split.take(np.random.default_rng(0).permutation(16))
-    with judging(model):
+    split = split.subset(np.random.default_rng(0).permutation(16))
+    with eval_mode(model):
         alone = [int(model(split.batch(np.array([i]), np.random.default_rng(0)).inputs).argmax(1)) for i in range(16)]
         assert predict(model, split, 5).tolist() == alone
 
@@ -203,7 +203,7 @@ def test_test_dev(root: Path, tmp_path: Path) -> None:
     assert task.final_splits == ["val", "test-dev"] and make(root).final_splits == ["val", "test"]
     split, model = task.split("test-dev"), small_model(task)
     assert len(split) == 3 and split.samples.answers is None
-    with judging(model):
+    with eval_mode(model):
         found = task.evaluate(model, split, 8)
     (path,) = task.save_predictions(found.predictions, tmp_path, "v", "test-dev")
     assert path.name == "result_run_v_test-dev.json" and len(json.loads(path.read_text())) == 3
@@ -211,7 +211,9 @@ def test_test_dev(root: Path, tmp_path: Path) -> None:
 
 def test_only_the_test_splits_need_the_features_of_test(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, opened = make(root), []
-    monkeypatch.setattr("tasks.packed.open_pack", lambda folder: opened.append(folder.name) or open_pack(folder))
+    monkeypatch.setattr(
+        "readers.feature_store.open_pack", lambda folder: opened.append(folder.name) or open_pack(folder)
+    )
     assert task.features("train") is task.features("val") is task.store and opened == []
     store = task.features("test")
     assert task.split("test").store is task.features("test-dev") is store and opened.count("test2015") == 1

@@ -10,8 +10,8 @@ import pytest
 import tiny_vgd
 
 from common.errors import UserError
-from tasks.refs import files_of, read_expressions
-from tools.prepare_refs import main
+from readers.expressions import files_of, read_expressions
+from tools.prepare.refs import main
 
 
 def test_the_same_is_read_from_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

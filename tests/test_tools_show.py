@@ -11,13 +11,13 @@ import torch
 
 from common.errors import UserError
 from genotypes.genotype import Genotype
+from readers.boxes import overlaps
 from retrain.model import build, save
 from space.settings import ModelSettings
-from tasks.base import Task, judging
-from tasks.boxes import overlaps
+from tasks.base import Task, eval_mode
 from tasks.find import find_task, task_names
-from tasks.showing import Shown
-from tools.demo_data import make_demo
+from tasks.showcase import Prediction
+from tools.demo.make import make_demo
 from tools.sheet import draw_sheet
 from tools.show import choose, find_pictures, main
 
@@ -38,10 +38,10 @@ def make(name: str, demo: Path) -> Task:
     return cls(data)
 
 
-def showcase(task: Task, split: str, count: int) -> tuple[np.ndarray, list[Shown]]:
+def showcase(task: Task, split: str, count: int) -> tuple[np.ndarray, list[Prediction]]:
     torch.manual_seed(0)
     model, chosen = build(task, GENOTYPE, SETTINGS, 64), choose(task.split(split), count, 0)
-    with judging(model):
+    with eval_mode(model):
         return chosen, task.showcase(model, task.split(split), chosen)
 
 
@@ -113,7 +113,7 @@ def test_pictures_are_found_by_number_and_an_empty_canvas_stands_for_others(tmp_
     }
     with pytest.raises(UserError, match="does not exist"):
         find_pictures(tmp_path / "none", [7])
-    tall = Shown(9, (200.0, 100.0), [], "what is " + "very " * 20 + "long?")
+    tall = Prediction(9, (200.0, 100.0), [], "what is " + "very " * 20 + "long?")
     assert draw_sheet([tall], {}, tmp_path / "sheet.png").exists()
     with pytest.raises(UserError, match=r"cannot read the picture .*8\.PNG"):
         draw_sheet([tall._replace(image=8)], {8: tmp_path / "8.PNG"}, tmp_path / "sheet.png")

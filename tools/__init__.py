@@ -1,1 +1,1 @@
-"""Leaf commands nobody imports but tests: prepare, pack, demo data, draw, import."""
+"""Leaf commands that nothing else imports. Families have folders of their own."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError, run
-from tasks.packing import open_pack
+from readers.feature_pack import open_pack
 
 MARKS = {"itm": "itm", "vqa": "vqa", "vgd": "refs"}  # the folder of a data root that tells a task's data are there
 
@@ -47,7 +47,7 @@ def pack(folders: Sequence[Path]) -> list[str]:
             continue
         size = f"{done.bytes / 1e9:.2f} GB" if done.bytes >= 1e8 else f"{done.bytes / 1e6:.1f} MB"
         what = f"{len(done):,} images, {len(done.boxes):,} regions of width {done.width}"
-        print(f"{folder}: {what}, {size} in {done.place}")
+        print(f"{folder}: {what}, {size} in {done.path}")
     return errors
 
 

@@ -17,7 +17,7 @@ from matplotlib.patheffects import Stroke, withStroke
 
 from common.errors import UserError
 from common.files import atomic_write
-from tasks.showing import Box, Line, Shown
+from tasks.showcase import Box, Line, Prediction
 
 # Paul Tol's "vibrant" colours, told apart with every common colour blindness: https://personal.sron.nl/~pault/
 PREDICTED, TRUE, WEIGHED, RIGHT, WRONG = "#EE7733", "#0077BB", "#111111", "#007A5E", "#CC3311"
@@ -27,7 +27,7 @@ COLUMN, GAP, MARGIN, TALLEST = 2.9, 0.28, 0.15, 3.2
 PITCH, SPACE, LEGEND = 0.165, 0.06, 0.3  # from line to line, between image and words, the legend's height
 TEXT_CHARS, LINE_CHARS = 42, 48  # that fit a column
 TEXT_SIZE, LINE_SIZE = 8.5, 7.5  # points
-MOST_WEIGHED = 3  # regions that stand out, those that count a fair share of the most weighed one
+MOST_WEIGHED = 3  # regions that stand out, those that count a fair share of the most region_predictions one
 FAIR_SHARE = 0.1
 
 
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     heading: bool = False
 
 
-def draw_sheet(shown: Sequence[Shown], pictures: Mapping[int, Path], path: Path) -> Path:
+def draw_sheet(shown: Sequence[Prediction], pictures: Mapping[int, Path], path: Path) -> Path:
     """Draw a sheet.
 
     Args:
@@ -77,11 +77,11 @@ def draw_sheet(shown: Sequence[Shown], pictures: Mapping[int, Path], path: Path)
     return path
 
 
-def _image_height(row: Sequence[Shown]) -> float:
+def _image_height(row: Sequence[Prediction]) -> float:
     return min(TALLEST, max(COLUMN * one.hw[0] / one.hw[1] for one in row))
 
 
-def _rows(shown: Shown) -> list[Row]:
+def _rows(shown: Prediction) -> list[Row]:
     heading = [Row(part, heading=True) for part in textwrap.wrap(shown.text, TEXT_CHARS)]
     return heading + [row for line in shown.lines for row in _line_rows(line)]
 
@@ -93,7 +93,7 @@ def _line_rows(line: Line) -> list[Row]:
 
 
 def _cell(
-    figure: Figure, shown: Shown, words: Sequence[Row], picture: Path | None, left: float, top: float, tall: float
+    figure: Figure, shown: Prediction, words: Sequence[Row], picture: Path | None, left: float, top: float, tall: float
 ) -> None:
     """One image with its words below; ``tall`` is the height that images of its row have."""
     width, height = figure.get_size_inches()
@@ -108,7 +108,7 @@ def _cell(
         figure.text((left + COLUMN) / width, y, row.note, size=size, color=GREY, va="baseline", ha="right")
 
 
-def _image(axes: Axes, shown: Shown, picture: Path | None) -> None:
+def _image(axes: Axes, shown: Prediction, picture: Path | None) -> None:
     height, width = shown.hw
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], anchor="SW", aspect="equal", facecolor=CANVAS)
     for spine in axes.spines.values():
@@ -145,7 +145,7 @@ def _outline(box: Box, stands_out: bool) -> Rectangle:
 
 
 def _legend(figure: Figure, roles: set[str]) -> None:
-    entries = [("region", GREY, 0.6, "solid"), ("weighed most", WEIGHED, 1.4, "solid")]
+    entries = [("region", GREY, 0.6, "solid"), ("region_predictions most", WEIGHED, 1.4, "solid")]
     entries += [("predicted box", PREDICTED, 1.7, "solid")] if "predicted" in roles else []
     entries += [("true box", TRUE, 1.7, (0, (4, 2)))] if "true" in roles else []
     handles = [Line2D([], [], color=c, linewidth=w, linestyle=style, label=name) for name, c, w, style in entries]

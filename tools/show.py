@@ -11,9 +11,9 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from common.errors import UserError, run
 from engine.config import load_config
+from readers.features import image_id
 from retrain.model import restore
-from tasks.base import Split, Task, judging
-from tasks.features import image_id
+from tasks.base import Split, Task, eval_mode
 from tasks.find import find_task
 from tools.sheet import draw_sheet
 
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ckpt = Path(options.ckpt)
     model = restore(ckpt, task, None).model
     split = task.split(options.split)
-    with judging(model):
+    with eval_mode(model):
         shown = task.showcase(model, split, choose(split, options.count, options.seed))
     folder = Path(options.pictures or Path(config.data.root) / PICTURES)
     ids = [one.image for one in shown]

@@ -1,0 +1,140 @@
+"""Words: from text to tokens, from tokens to ids, and the vectors they start from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+PAD, UNK, CLS = 0, 1, 2
+SPECIAL = ["PAD", "UNK", "CLS"]  # upper case, which no token is
+# What published models of this family drop from a text, and what they turn into spaces.
+_PUNCTUATION = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": " "})
+
+VECTORS_REMEDY = (
+    "install a package of vectors (python -m spacy download en_core_web_lg) or convert GloVe text "
+    "(python -m spacy init vectors en glove.6B.300d.txt data/glove) and name it as the source of word vectors"
+)
+LEARNED_VECTORS = f"word vectors are learned from nothing, which costs accuracy on small data; better {VECTORS_REMEDY}"
+
+
+def tokenise(text: str) -> list[str]:
+    """Lower-case words without punctuation; words joined by - or / come apart."""
+    return text.lower().translate(_PUNCTUATION).split()
+
+
+class Vocabulary:
+    """Words by id: 0 PAD, 1 UNK, 2 CLS, then the words of the data. ``words`` is all there is to save."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        """Take back a saved list.
+
+        Raises:
+            UserError: it does not begin with PAD, UNK, CLS, or a word is in it twice.
+        """
+        self.words = list(words)
+        self._ids = {word: index for index, word in enumerate(self.words)}
+        if self.words[: len(SPECIAL)] != SPECIAL or len(self._ids) != len(self.words):
+            raise UserError(
+                f"the saved vocabulary of {len(self.words)} words is damaged: "
+                "it must begin with PAD, UNK, CLS and name every word once"
+            )
+
+    @classmethod
+    def of(cls, token_lists: Iterable[Sequence[str]]) -> Vocabulary:
+        """The vocabulary of some texts: alphabetical, so that it depends on the texts but not on their order."""
+        return cls(SPECIAL + sorted({token for tokens in token_lists for token in tokens}))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, tokens: Sequence[str], limit: int) -> list[int]:
+        """Ids of the first ``limit`` tokens, UNK for unknown ones; an empty text is [UNK], for a text needs a state."""
+        return [self._ids.get(token, UNK) for token in tokens[:limit]] or [UNK]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """What the network reads in these ids, as a text in which an unknown word is a dash; PAD is left out."""
+        return " ".join("–" if token == UNK else self.words[token] for token in ids if token != PAD)
+
+
+class TokenStore:
+    """The token ids of many texts in one flat array: 145,000 captions take some 7 MB."""
+
+    def __init__(self, token_lists: Iterable[Sequence[int]]) -> None:
+        lists = list(token_lists)
+        lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+        if not lengths.all():
+            raise ValueError(f"text {np.argmin(lengths)} has no token; Vocabulary.encode gives at least UNK")
+        self._offsets = np.concatenate(([0], np.cumsum(lengths)))
+        self._ids = np.fromiter((token for tokens in lists for token in tokens), np.int32, count=self._offsets[-1])
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(texts,) number of tokens of each."""
+        return np.diff(self._offsets)
+
+    def gather(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Tokens (Q,T) int64 of these texts, PAD to the longest of them, and tokens_pad (Q,T) bool, True = padding."""
+        first, last = self._offsets[rows], self._offsets[rows + 1]
+        positions = first[:, None] + np.arange((last - first).max(initial=0))
+        pad = positions >= last[:, None]
+        tokens = np.where(pad, PAD, self._ids[np.minimum(positions, len(self._ids) - 1)]).astype(np.int64)
+        return torch.from_numpy(tokens), torch.from_numpy(pad)
+
+
+def pad(token_lists: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Tokens (Q,T) int64, PAD to the longest, and tokens_pad (Q,T) bool, True = padding."""
+    return TokenStore(token_lists).gather(np.arange(len(token_lists)))
+
+
+def word_vectors(words: Sequence[str], source: str | None) -> np.ndarray | None:
+    """Vectors (len(words), d) float32 to start the embedding from, as spaCy gives them; zeros where it knows none.
+
+    Args:
+        words: a vocabulary's words; PAD, UNK and CLS get zeros.
+        source: an installed spaCy package that has vectors, a folder made by ``spacy init vectors``, or None to learn
+            all vectors (the caller then prints LEARNED_VECTORS).
+
+    Raises:
+        UserError: there is no such source, it holds no vectors, or it knows none of the words.
+    """
+    if source is None:
+        return None
+    language = _load_language(source)
+    width = language.vocab.vectors_length
+    if not width:
+        raise UserError(f"{source!r} holds no word vectors; {VECTORS_REMEDY}")
+    vectors = np.zeros((len(words), width), dtype=np.float32)
+    for row, word in enumerate(words[len(SPECIAL) :], start=len(SPECIAL)):
+        # Through spaCy's own tokeniser, as published models did it: "cannot" is the mean of "can" and "not".
+        vectors[row] = language.make_doc(word).vector
+    if not vectors.any():
+        raise UserError(f"{source!r} knows none of the {len(words) - len(SPECIAL)} words; are they of its language?")
+    return vectors
+
+
+def _load_language(source: str) -> Language:
+    # Imported here because it takes seconds, and only runs with word vectors need it.
+    import spacy
+
+    path = Path(source)
+    if not path.is_dir() and not spacy.util.is_package(source):
+        raise UserError(f"no word vectors {source!r}, neither an installed package nor a folder; {VECTORS_REMEDY}")
+    try:
+        # An empty pipeline: taggers and parsers would take seconds and hundreds of megabytes for nothing.
+        return spacy.load(path if path.is_dir() else source, config={"nlp": {"pipeline": []}})
+    # Packages of other kinds and damaged folders fail in as many ways as spaCy has readers.
+    except Exception as error:
+        raise UserError(f"cannot read {source!r} as word vectors of spaCy ({error}); {VECTORS_REMEDY}") from error

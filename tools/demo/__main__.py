@@ -1,0 +1,5 @@
+"""``python -m tools.demo --out data/demo --scenes 1200 --seed 0``."""
+
+from common.errors import run_module
+
+run_module("tools.demo.make")

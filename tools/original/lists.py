@@ -1,0 +1,66 @@
+"""Words and answers in the order in which the original implementation (MILVLG/mmnas) numbers them: as they first occur.
+
+It reads all splits of a data set, whatever a network is trained on, so these lists need all of its text files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from common.errors import UserError
+from common.files import read_json
+from readers.expressions import load_pickle
+from readers.words import SPECIAL
+from tasks.answers import normalise
+from tasks.base import Task
+from tasks.vqa import PARTS
+
+Texts = Iterator[Sequence[str]]
+
+
+def words(task: Task) -> list[str]:
+    """PAD, UNK, CLS and every word of the data set.
+
+    Raises:
+        UserError: the original has no such task, or a file of the data set is missing.
+    """
+    if task.name not in _TEXTS:
+        raise UserError(f"the original implementation has no task {task.name!r}; choose one of {', '.join(_TEXTS)}")
+    return list(dict.fromkeys([*SPECIAL, *(word for tokens in _TEXTS[task.name](task) for word in tokens)]))
+
+
+def answers(task: Task) -> list[str]:
+    """Of visual question answering those that are most common often enough, otherwise none."""
+    if not task.labels:
+        return []
+    paths = [task.texts / PARTS[part].annotations for part in ("train", "val")]
+    given = [one for path in paths for one in read_json(path, "a file of VQA annotations")["annotations"]]
+    counts = Counter(normalise(one["multiple_choice_answer"]) for one in given)
+    return [answer for answer, count in counts.items() if count > task.data.answer_min]
+
+
+def _captions(task: Task) -> Texts:
+    for split in task.layout.splits:
+        yield from task.captions(split).tokens
+
+
+def _questions(task: Task) -> Texts:
+    for part in ("train", "val", "test", "vg"):
+        yield from task.questions(part).tokens
+
+
+def _expressions(task: Task) -> Texts:
+    """The tokens as the files have them, which the original takes for words without a further look."""
+    files = task.files
+    if files.pickle.exists():
+        refs = load_pickle(files.pickle)
+        spoken = [(ref["split"], sentence) for ref in refs for sentence in ref["sentences"]]
+    else:
+        what = "a list of referring expressions"
+        spoken = [(split, sentence) for split, path in files.by_split.items() for sentence in read_json(path, what)]
+    for split in task.splits:
+        yield from (sentence["tokens"] for where, sentence in spoken if where == split and "tokens" in sentence)
+
+
+_TEXTS: dict[str, Callable[..., Texts]] = {"itm": _captions, "vqa": _questions, "vgd": _expressions}
