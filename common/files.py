@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -58,13 +59,52 @@ def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None =
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:
-    """Read a UTF-8 text file; ``what`` says in the error message what the file should have been."""
+    """Read a text file with any ends of lines, all of which become newlines.
+
+    The text is UTF-8, or what a byte order mark at its beginning says (editors of Windows write UTF-16 so).
+
+    Args:
+        path: the file.
+        what: what the file should have been, for an error to say.
+
+    Raises:
+        UserError: it is missing or cannot be read, or is no such text; the line is named.
+    """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; it should be {what}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"cannot read {path} as {what}: {error}") from error
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path} line {line} holds bytes that are no {encoding.upper()} ({error.reason}); "
+            f"it should be {what}: save it as UTF-8"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+# UTF-32's mark for little endian begins like that of UTF-16, so it is asked for first.
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
+    """The lines of a text file as ``read_text`` reads it, without empty ones at its end.
+
+    Only newlines end a line: ``str.splitlines`` would also cut at rarer characters that texts hold.
+    """
+    text = read_text(path, what).rstrip("\n")
+    return text.split("\n") if text else []
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:
@@ -74,3 +114,6 @@ def read_json(path: str | os.PathLike[str], what: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise UserError(f"{path} is not valid JSON at {place} ({error.msg}); it should be {what}") from error
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else "it holds a number of too many digits"
+        raise UserError(f"cannot read {path}: {why}; it should be {what}") from error

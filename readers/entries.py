@@ -1,4 +1,4 @@
-"""What readers of users' files share: a field that is of its kind, and the first few of many for an error to name."""
+"""Entries of users' JSON files: a field that is of its kind, and the first few of many for an error to name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import numpy as np
 from common.errors import UserError
 
 KINDS = {int: "a whole number", str: "a text", list: "a list"}
-NAMED = 5
+LARGEST = 2**63 - 1  # an int64 holds every id
+LONGEST = 19  # digits
+NAMED, SHOWN_CHARS = 5, 60
 
 
 def field(where: str, entry: Any, name: str, kind: type) -> Any:
     """The value of a field, which is of this kind.
+
+    Whole numbers may come as 7, 7.0 or "7": programs that keep tables write ids as floats or texts.
 
     Args:
         where: file and entry, for the error to name: "train.json, entry 3".
@@ -25,10 +29,28 @@ def field(where: str, entry: Any, name: str, kind: type) -> Any:
     Raises:
         UserError: it is missing or of another kind.
     """
-    value = entry.get(name) if isinstance(entry, dict) else None
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise UserError(f"{where}: {name!r} is missing or not {KINDS[kind]}")
+    given = entry.get(name) if isinstance(entry, dict) else None
+    value = _whole(given) if kind is int else given
+    if not isinstance(value, kind):
+        held = "" if given is None else f" (it is {shortened(given)})"
+        raise UserError(f"{where}: {name!r} is missing or not {KINDS[kind]}{held}")
     return value
+
+
+def _whole(value: Any) -> int | None:
+    """The whole number that a value means, None where it means none that an int64 holds."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= LONGEST:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # NaN fails the comparison as well.
+    return int(value) if abs(value) <= LARGEST and value == int(value) else None
+
+
+def shortened(value: Any) -> str:
+    """A value as an error shows it: never a whole page of it."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
 
 
 def first_few(ids: Sequence[int] | np.ndarray) -> str:

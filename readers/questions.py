@@ -85,7 +85,8 @@ def _entries(path: Path, key: str, fields: Mapping[str, type], what: str) -> lis
     for number, entry in enumerate(entries):
         where = f"{path}, {key}[{number}]"
         for name, kind in fields.items():
-            field(where, entry, name, kind)
+            value = field(where, entry, name, kind)
+            entry[name] = value
     return entries
 
 

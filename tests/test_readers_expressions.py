@@ -205,7 +205,7 @@ def test_another_folder(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"image_id": "1"}, "'image_id' is missing or not a whole number"),
+        ({"image_id": "1.5"}, "'image_id' is missing or not a whole number"),
         ({"image_id": True}, "'image_id' is missing or not a whole number"),
         ({"ref_id": "a"}, "'ref_id' is missing or not a whole number"),
         ({"split": 1}, "'split' is missing or not a text"),

@@ -84,7 +84,7 @@ def test_kept_are_coco_images_and_known_answers(root: Path, tmp_path: Path, caps
         (IMAGES, asked(question=7), r"entry 0, qas\[1\]: 'question' is missing or not a text"),
         (IMAGES, asked(answer=None), r"entry 0, qas\[1\]: 'answer' is missing or not a text"),
         (IMAGES, asked(answer=2), r"question_answers.json, entry 0, qas\[1\]: 'answer' is missing or not a text"),
-        (IMAGES, asked(qa_id="11"), r"entry 0, qas\[1\]: 'qa_id' is missing or not a whole number"),
+        (IMAGES, asked(qa_id="x11"), r"entry 0, qas\[1\]: 'qa_id' is missing or not a whole number"),
         (IMAGES, asked(qa_id=10), r"question_answers.json, entry 0, qas\[1\]: qa_id 10 is there twice; keep one"),
         ({}, ASKED, "image_data.json holds no list of images"),
         (IMAGES, [], "question_answers.json holds no list of images"),

@@ -1,0 +1,36 @@
+"""Fields of users' JSON entries: ids as programs really write them, and errors that never fill a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.errors import UserError
+from readers.entries import field, first_few
+
+
+@pytest.mark.parametrize(("given", "meant"), [(7, 7), (7.0, 7), ("7", 7), (-3, -3), (2**63 - 1, 2**63 - 1), (0, 0)])
+def test_whole_numbers_as_programs_write_them(given: Any, meant: int) -> None:
+    value = field("file, entry 0", {"id": given}, "id", int)
+    assert value == meant and type(value) is int
+
+
+@pytest.mark.parametrize(
+    "given", [True, 7.5, float("nan"), float("inf"), "7.0", "", "x", 2**63, 1e300, "9" * 5000, [7], None, {"a": 7}]
+)
+def test_what_is_no_id_is_told_in_one_short_line(given: Any) -> None:
+    with pytest.raises(UserError, match="^file, entry 0: 'id' is missing or not a whole number") as caught:
+        field("file, entry 0", {"id": given}, "id", int)
+    assert len(str(caught.value)) < 150
+
+
+@pytest.mark.parametrize(("kind", "given"), [(str, 5), (list, "ab"), (str, None)])
+def test_other_kinds_are_taken_as_they_are(kind: type, given: Any) -> None:
+    assert field("", {"a": kind()}, "a", kind) == kind()
+    with pytest.raises(UserError, match="entry 3: 'a' is missing or not a "):
+        field("entry 3", {"a": given}, "a", kind)
+
+
+def test_the_first_few() -> None:
+    assert first_few([1, 2]) == "1, 2" and first_few(range(9)) == "0, 1, 2, 3, 4, ..."
