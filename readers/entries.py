@@ -53,6 +53,6 @@ def shortened(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
 
 
-def first_few(ids: Sequence[int] | np.ndarray) -> str:
-    """The first five of some ids: ``"1, 2, 3, 4, 5, ..."``."""
+def first_few(ids: Sequence[Any] | np.ndarray) -> str:
+    """The first five of some ids or names: ``"1, 2, 3, 4, 5, ..."``."""
     return ", ".join(map(str, ids[:NAMED])) + (", ..." if len(ids) > NAMED else "")

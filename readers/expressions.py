@@ -19,7 +19,7 @@ from common.errors import UserError, check_known
 from common.files import read_json
 from readers.data_root import find_path
 from readers.entries import field
-from readers.words import tokenise
+from readers.tokens import tokenise
 
 # By data set who divided it, the usual one first, and into which splits.
 DIVISIONS: dict[str, dict[str, tuple[str, ...]]] = {

@@ -1,7 +1,7 @@
 """The pack of a feature folder: all its regions in one fp16 .npy, read by position, made once and never half.
 
-A pack is a folder with ``regions.npy`` (N,D) and ``index.npz`` (ids, offsets, boxes, hw and a line of facts). The index
-is written last and removed first, so where it stands the regions beside it are whole.
+A pack is a folder with ``regions.npy`` (N,D) and ``index.npz`` (stems, offsets, boxes, hw and a line of facts). The
+index is written last and removed first, so where it stands the regions beside it are whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import shutil
 import signal
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,15 +26,16 @@ from torch.utils.data import DataLoader, Dataset
 from common.errors import UserError
 from common.files import atomic_write
 from common.progress import track
-from readers.features import Features, Source, list_source, read_npz
+from readers.features import Features, Source, is_region_first, list_source, number_in, read_npz, stem
 
-FORMAT = 1
+FORMAT = 2  # 1 held image ids instead of stems
 REGIONS, INDEX, LOCK = "regions.npy", "index.npz", ".lock"
 CACHE = Path("logs/packed")  # where packs of a data root go that cannot be written
 PARALLEL_FROM = 500  # fewer files are read before worker processes have started
 MOST_WORKERS = 8
 SPACE_CHECK_AT = 64  # images after which the size of the whole pack can be told
 MOST_FAULTS = 20
+ALIKE = 100  # files asked at most how their arrays stand
 
 
 class Pack:
@@ -49,9 +50,11 @@ class Pack:
         self.path = path
         with np.load(path / INDEX, allow_pickle=False) as index:
             facts = json.loads(index["facts"].item())
-            if facts["format"] != FORMAT:
-                raise ValueError(f"pack format {facts['format']}")
-            self.ids: np.ndarray = index["ids"]  # (n,) int64, ascending
+            self.format: int = facts["format"]
+            if self.format > FORMAT:
+                raise ValueError(f"pack format {self.format}")
+            # (n,) texts, what the files of the images were called
+            self.stems: np.ndarray = index["stems"] if self.format == FORMAT else index["ids"].astype(str)
             self.offsets: np.ndarray = index["offsets"]  # (n+1,) int64 first region of each image, N at the end
             self.boxes: np.ndarray = index["boxes"]  # (N,4) float32
             self.hw: np.ndarray = index["hw"]  # (n,2) float32
@@ -69,7 +72,7 @@ class Pack:
         return Pack, (self.path,)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.stems)
 
     def read_regions(self, first: int, out: np.ndarray) -> None:
         """Fill ``out`` (k,D), contiguous float16, with regions first .. first+k-1 of the pack."""
@@ -80,11 +83,15 @@ class Pack:
             raise UserError(f"{self.path / REGIONS} ended early; delete {self.path} to have it packed again")
 
 
-def open_pack(folder: Path) -> Pack:
+def open_pack(folder: Path, check: Callable[[Sequence[str]], object] = len) -> Pack:
     """The pack of a feature folder, made now where there is none or the folder has changed since.
 
     It lies in ``.packed/<name>`` beside the folder, or under ``logs/packed`` where that cannot be written. Once packed,
     the folder itself may go.
+
+    Args:
+        folder: one npz per image.
+        check: called with the stems of its files before anything is packed, to refuse them in time.
 
     Raises:
         UserError: neither features nor a pack, broken features, no space, or nowhere to write.
@@ -97,6 +104,7 @@ def open_pack(folder: Path) -> Pack:
             return pack
     if source is None:
         raise UserError(_absent(folder))
+    check([stem(name) for name in source.names])
     for path in paths:
         try:
             lock = _lock(path)
@@ -129,7 +137,7 @@ def _valid(path: Path, source: Source | None) -> Pack | None:
     # Whatever stops a pack from opening has the same remedy: pack again.
     except Exception:
         return None
-    return pack if source is None or pack.stamp == source.stamp else None
+    return pack if source is None or (pack.stamp, pack.format) == (source.stamp, FORMAT) else None
 
 
 def _absent(folder: Path) -> str:
@@ -174,13 +182,16 @@ class _Reader(Dataset[tuple[Features, bytes] | str]):
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        # Files of one extractor stand alike, so the first whose shape tells speaks for those with a square x.
+        told = (is_region_first(source.folder / name) for name in source.names[:ALIKE])
+        self.region_first = next((first for first in told if first is not None), False)
 
     def __len__(self) -> int:
         return len(self.source.names)
 
     def __getitem__(self, index: int) -> tuple[Features, bytes] | str:
         try:
-            features = read_npz(self.source.folder / self.source.names[index])
+            features = read_npz(self.source.folder / self.source.names[index], self.region_first)
         except UserError as error:
             return str(error)
         return features, hashlib.sha256(b"".join(part.tobytes() for part in features)).digest()
@@ -213,7 +224,8 @@ def _leave_interrupts(_: int) -> None:
 def _write_regions(source: Source, path: Path) -> dict[str, np.ndarray]:
     """Write ``regions.npy`` and return what belongs into the index."""
     counts, boxes, hw, faults = [0], [], [], []
-    width, contents = 0, hashlib.sha256(source.ids.tobytes())
+    stems = [stem(name) for name in source.names]
+    width, contents = 0, hashlib.sha256(_identify(stems))
     with atomic_write(path / REGIONS, "wb") as file:
         for name, read in zip(source.names, _read_all(source), strict=True):
             if isinstance(read, str):
@@ -240,12 +252,20 @@ def _write_regions(source: Source, path: Path) -> dict[str, np.ndarray]:
         file.write(_npy_header(sum(counts), width))
     facts = {"format": FORMAT, "width": width, "stamp": source.stamp, "fingerprint": contents.hexdigest()}
     return {
-        "ids": source.ids,
+        "stems": np.array(stems),
         "offsets": np.cumsum(counts, dtype=np.int64),
         "boxes": np.concatenate(boxes),
         "hw": np.stack(hw),
         "facts": np.array(json.dumps(facts)),
     }
+
+
+def _identify(stems: Sequence[str]) -> bytes:
+    """What images these are, for a fingerprint: their numbers, so that no renaming which keeps them changes it."""
+    numbers = [number_in(stem) for stem in stems]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return "\0".join(stems).encode()
+    return np.array(numbers, np.int64).tobytes()
 
 
 def _check_space(source: Source, path: Path, file: IO[bytes], done: int) -> None:

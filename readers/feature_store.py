@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ from torch import Tensor
 from common.errors import UserError
 from readers.entries import first_few
 from readers.feature_pack import open_pack
+from readers.features import image_ids
+
+NO_IMAGE = np.iinfo(np.int64).min
+MOST_NAMED = 6  # more than an error names, so that it says there are others
 
 
 class FeatureStore:
@@ -21,15 +26,18 @@ class FeatureStore:
 
     Args:
         folders: feature folders with one npz per image; ids must not repeat across them (those of COCO do not).
+        id_of: the image id of every stem of a file's name; files of other names are left out. None takes the last
+            number in each name, as COCO has it.
 
     Raises:
-        UserError: a folder is missing or broken, widths differ, or an image is in two folders.
+        UserError: a folder is missing or broken, widths differ, a name has no id, or an image is there twice.
     """
 
-    def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
+    def __init__(self, folders: Sequence[str | os.PathLike[str]], id_of: Mapping[str, int] | None = None) -> None:
         # The same folder may serve several splits; it is opened once.
         self._folders = list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
-        self._packs = [open_pack(folder) for folder in self._folders]
+        ids_in = partial(_ids, id_of)
+        self._packs = [open_pack(folder, partial(ids_in, folder)) for folder in self._folders]
         self.width = self._packs[0].width
         for folder, pack in zip(self._folders, self._packs, strict=True):
             if pack.width != self.width:
@@ -37,9 +45,11 @@ class FeatureStore:
                     f"the features of {folder} have width {pack.width} but those of {self._folders[0]} {self.width}; "
                     "use features of one kind"
                 )
-        ids = np.concatenate([pack.ids for pack in self._packs])
+        ids = np.concatenate([ids_in(f, pack.stems) for f, pack in zip(self._folders, self._packs, strict=True)])
         order = np.argsort(ids, kind="stable")
+        order = order[ids[order] != NO_IMAGE]
         self.ids = ids[order]  # (n,) int64, ascending
+        self._stems = np.concatenate([pack.stems for pack in self._packs])[order]
         self._home = np.repeat(np.arange(len(self._packs)), [len(pack) for pack in self._packs])[order]
         self._first = np.concatenate([pack.offsets[:-1] for pack in self._packs])[order]
         self._count = np.concatenate([np.diff(pack.offsets) for pack in self._packs])[order]
@@ -55,19 +65,30 @@ class FeatureStore:
         parts = sorted(pack.fingerprint for pack in self._packs)
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
 
-    def require(self, image_ids: Sequence[int] | np.ndarray, what: str) -> None:
-        """Make sure that all images have features; ``what`` says whose they are ("the questions of v2_....json").
+    def stems(self, image_ids: Sequence[int] | np.ndarray) -> list[str]:
+        """What the images' files were called, without endings."""
+        return self._stems[self._rows(np.asarray(image_ids, dtype=np.int64))].tolist()
+
+    def require(self, image_ids: Sequence[int] | np.ndarray, what: str, hint: str = "") -> None:
+        """Make sure that all images have features.
+
+        Args:
+            image_ids: the images.
+            what: whose they are: "the questions of v2_....json".
+            hint: what may be the matter where most of them have none.
 
         Raises:
-            UserError: naming the first few that have none.
+            UserError: naming the first few that have none, and where that is most of them what the files look like.
         """
         wanted = np.unique(np.asarray(image_ids, dtype=np.int64))
         missing = np.setdiff1d(wanted, self.ids, assume_unique=True)
         if missing.size:
-            raise UserError(
-                f"{missing.size} of the {wanted.size} images of {what} have no features under {self._where()}: "
-                f"{first_few(missing)}; add their npz files or leave these images out"
-            )
+            none = f"{missing.size} of the {wanted.size} images of {what} have no features under {self._where()}"
+            if 2 * missing.size <= wanted.size:
+                raise UserError(f"{none}: {first_few(missing)}; add their npz files or leave these images out")
+            names = first_few([f"{stem}.npz" for stem in self._packs[0].stems[:MOST_NAMED]])
+            hint = hint or "use features and texts of one release"
+            raise UserError(f"{none}: {first_few(missing)}, while the files there are named {names}; {hint}")
 
     def counts(self, image_ids: Sequence[int] | np.ndarray, limit: int) -> np.ndarray:
         """(I,) number of regions that ``gather`` gives for each image."""
@@ -97,6 +118,8 @@ class FeatureStore:
         return tuple(map(torch.from_numpy, (regions, boxes, self._hw[rows], pad)))
 
     def _rows(self, image_ids: np.ndarray) -> np.ndarray:
+        if not len(self.ids) and len(image_ids):
+            raise UserError(f"no file under {self._where()} is named like an image of this data set")
         rows = np.minimum(np.searchsorted(self.ids, image_ids), len(self.ids) - 1)
         unknown = self.ids[rows] != image_ids
         if unknown.any():
@@ -106,8 +129,18 @@ class FeatureStore:
     def _refuse_twins(self) -> None:
         twice = np.flatnonzero(self.ids[1:] == self.ids[:-1])
         if twice.size:
-            one, other = (self._folders[home] for home in self._home[twice[0] : twice[0] + 2])
-            raise UserError(f"image {self.ids[twice[0]]} is in both {one} and {other}; name only one of these folders")
+            both = slice(twice[0], twice[0] + 2)
+            one, other = (
+                self._folders[home] / name for home, name in zip(self._home[both], self._stems[both], strict=True)
+            )
+            raise UserError(f"image {self.ids[twice[0]]} is there twice, as {one}.npz and {other}.npz; keep only one")
 
     def _where(self) -> str:
         return ", ".join(map(str, self._folders))
+
+
+def _ids(id_of: Mapping[str, int] | None, folder: Path, stems: Sequence[str]) -> np.ndarray:
+    """(n,) int64 ids of the images of a folder, NO_IMAGE for files that the rule does not know."""
+    if id_of is None:
+        return image_ids(folder, stems)
+    return np.fromiter((id_of.get(str(stem), NO_IMAGE) for stem in stems), np.int64, len(stems))

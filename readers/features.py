@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from common.errors import UserError
 
 FP16_MAX = float(np.finfo(np.float16).max)
 LONGEST_ID = 18  # digits that always fit an int64
+_PICTURE = re.compile(r"\.(jpe?g|png|bmp|gif|tiff?|webp)$", re.IGNORECASE)
 BOX_SLACK = 0.5  # of the image side: detectors overshoot by pixels, boxes of a resized image by far more
 
 
@@ -26,16 +28,22 @@ class Features(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The feature files of a folder, by image id."""
+    """The feature files of a folder, by the number in their names where they have one."""
 
     folder: Path
     names: list[str]
-    ids: np.ndarray  # (n,) int64, ascending
     stamp: str  # hash of names, sizes and times: changes when a file does
 
 
-def read_npz(path: str | os.PathLike[str]) -> Features:
-    """Read one image: keys x (D,R) feature first, or fc7 (R,D1) and pool5 (R,D2); bbox (R,4) xyxy, image_h, image_w.
+def read_npz(path: str | os.PathLike[str], square_is_region_first: bool = False) -> Features:
+    """Read one image: x (D,R), or fc7 (R,D1) and pool5 (R,D2); bbox (R,4) xyxy, image_h, image_w, num_bbox if there.
+
+    x may also be (R,D): the side that has as many as there are boxes counts regions. Of padded arrays the first
+    num_bbox regions are read; without that number, rows at the end whose box and features are all zero are padding.
+
+    Args:
+        path: the file.
+        square_is_region_first: how to read an x with as many features as regions, which tells nothing by itself.
 
     Raises:
         UserError: the file is damaged, lacks a key, has the wrong shape, or holds impossible numbers.
@@ -45,9 +53,26 @@ def read_npz(path: str | os.PathLike[str]) -> Features:
         if array.dtype.kind not in "fiu":
             raise UserError(f"{key} of {path} holds {array.dtype}, not numbers; extract the file again")
     hw = np.array([_side(path, arrays, "image_h"), _side(path, arrays, "image_w")], dtype=np.float32)
-    boxes = _boxes(path, arrays["bbox"], hw)
-    x = _feature_first(path, arrays["x"], len(boxes)) if "x" in arrays else _region_first(path, arrays, len(boxes))
-    return Features(_to_fp16(path, x), boxes, hw)
+    rows = _count_boxes(path, arrays["bbox"])
+    if "x" in arrays:
+        x = _by_region(path, arrays["x"], rows, square_is_region_first)
+    else:
+        x = _two_layers(path, arrays, rows)
+    regions = _count_regions(path, arrays, x)
+    return Features(_to_fp16(path, x[:regions]), _boxes(path, arrays["bbox"][:regions], hw), hw)
+
+
+def is_region_first(path: str | os.PathLike[str]) -> bool | None:
+    """Whether x of a file stands region first, (R,D); None where its shape does not tell, or nothing can be read.
+
+    It is asked to learn how a folder's files are written, so whatever is wrong with one is left to ``read_npz``.
+    """
+    try:
+        arrays = _load(path)
+    except UserError:
+        return None
+    sides = np.array(arrays["x"].shape if "x" in arrays else ()) == len(np.atleast_1d(arrays["bbox"]))
+    return bool(sides[0]) if len(sides) == 2 and sides.sum() == 1 else None
 
 
 def _load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -59,7 +84,8 @@ def _load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             missing = [key for key in wanted if key not in held]
             if missing:
                 raise UserError(f"{path} lacks {', '.join(missing)} (it holds {', '.join(held)}); see data/README.md")
-            return {key: file[key] for key in wanted}
+            # Extractors put more into their files, pickled objects too, which are never read.
+            return {key: file[key] for key in (*wanted, *(key for key in ("num_bbox",) if key in held))}
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -78,11 +104,31 @@ def _side(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], key: str)
     return value.item()
 
 
-def _boxes(path: str | os.PathLike[str], boxes: np.ndarray, hw: np.ndarray) -> np.ndarray:
+def _count_boxes(path: str | os.PathLike[str], boxes: np.ndarray) -> int:
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise UserError(f"bbox of {path} has shape {boxes.shape}; it must be (R, 4), a row x1 y1 x2 y2 per region")
-    if not len(boxes):
+    return len(boxes)
+
+
+def _count_regions(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], x: np.ndarray) -> int:
+    """How many of the rows are regions, the others being padding."""
+    rows = len(x)
+    if "num_bbox" in arrays:
+        given = arrays["num_bbox"]
+        if given.size != 1 or given.item() != given.item() // 1 or not 0 <= given.item() <= rows:
+            raise UserError(
+                f"num_bbox of {path} is {given.tolist()} but bbox has {rows} rows; it must be the number of regions"
+            )
+        regions = int(given.item())
+    else:
+        filled = np.flatnonzero(arrays["bbox"].any(axis=1) | x.any(axis=1))
+        regions = int(filled[-1]) + 1 if filled.size else 0
+    if not regions:
         raise UserError(f"{path} holds no region; extract it again with at least one, or leave the image out")
+    return regions
+
+
+def _boxes(path: str | os.PathLike[str], boxes: np.ndarray, hw: np.ndarray) -> np.ndarray:
     boxes = boxes.astype(np.float32)
     if not np.isfinite(boxes).all():
         raise UserError(f"bbox of {path} holds NaN or infinite numbers; extract the file again")
@@ -104,16 +150,19 @@ def _boxes(path: str | os.PathLike[str], boxes: np.ndarray, hw: np.ndarray) -> n
     return boxes
 
 
-def _feature_first(path: str | os.PathLike[str], x: np.ndarray, regions: int) -> np.ndarray:
-    """(D,R) as stored to (R,D)."""
-    if x.ndim == 2 and x.shape[1] == regions and x.shape[0]:
-        return x.T
-    if x.ndim == 2 and x.shape[0] == regions:
-        raise UserError(f"x of {path} has shape {x.shape}, region first; it must be feature first: save x transposed")
-    raise UserError(f"x of {path} has shape {x.shape} but bbox has {regions} boxes; x must be (D, {regions})")
+def _by_region(path: str | os.PathLike[str], x: np.ndarray, regions: int, square_is_region_first: bool) -> np.ndarray:
+    """x as stored, (D,R) or (R,D), to (R,D)."""
+    if x.ndim == 2 and x.size:
+        if x.shape[1] == regions and not (x.shape[0] == regions and square_is_region_first):
+            return x.T
+        if x.shape[0] == regions:
+            return x
+    raise UserError(
+        f"x of {path} has shape {x.shape} but bbox has {regions} boxes; x must be (D, {regions}) or ({regions}, D)"
+    )
 
 
-def _region_first(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], regions: int) -> np.ndarray:
+def _two_layers(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], regions: int) -> np.ndarray:
     """fc7 (R,D1) and pool5 (R,D2) to (R,D1+D2)."""
     for key in ("fc7", "pool5"):
         if arrays[key].ndim != 2 or len(arrays[key]) != regions or not arrays[key].size:
@@ -133,44 +182,57 @@ def _to_fp16(path: str | os.PathLike[str], x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x, dtype=np.float16)
 
 
-def image_id(name: str) -> int:
-    """The id in a feature file's name: its last run of digits (COCO_train2014_000000000009.jpg.npz is image 9).
+def stem(name: str) -> str:
+    """A file's name without the endings of features and pictures: ``"2_0a.jpg.npz"`` -> ``"2_0a"``."""
+    return _PICTURE.sub("", name.removesuffix(".npz"))
+
+
+def number_in(name: str) -> int | None:
+    """The last run of digits in a file's stem, COCO's image id: COCO_train2014_000000000009.jpg.npz is image 9.
+
+    None where there is no digit, or more of them than an id can have.
+    """
+    runs = re.findall("[0-9]+", stem(name))
+    return int(runs[-1]) if runs and len(runs[-1].lstrip("0")) <= LONGEST_ID else None
+
+
+def image_ids(folder: str | os.PathLike[str], stems: Iterable[str]) -> np.ndarray:
+    """(n,) int64 ids of images by the numbers in the stems of their files.
 
     Raises:
-        UserError: there is none, or one too long for an id.
+        UserError: a name has no number, or two have the same.
     """
-    runs = re.findall("[0-9]+", name.removesuffix(".npz"))
-    if not runs or len(runs[-1].lstrip("0")) > LONGEST_ID:
-        raise UserError(
-            f"no image id in the name {name}: it should end in a number, as COCO_train2014_000000000009.jpg.npz does; "
-            "rename the file or move it away"
-        )
-    return int(runs[-1])
+    found: dict[int, str] = {}
+    for name in map(str, stems):
+        number = number_in(name)
+        if number is None:
+            raise UserError(
+                f"{folder}: no image id in the name {name}: it should end in a number, as "
+                "COCO_train2014_000000000009.jpg.npz does; rename the file or move it away"
+            )
+        if number in found:
+            raise UserError(f"{found[number]} and {name} in {folder} are both image {number}; move one of them away")
+        found[number] = name
+    return np.fromiter(found, np.int64, len(found))
 
 
 def list_source(folder: Path) -> Source | None:
     """What feature files a folder holds; None where there is no folder or no npz in it.
 
     Raises:
-        UserError: the folder cannot be listed, a name has no image id, or two names have the same.
+        UserError: the folder cannot be listed.
     """
     try:
         with os.scandir(folder) as entries:
             # Names that start with a dot are other systems' side files, never features.
             found = [entry for entry in entries if entry.name.endswith(".npz") and not entry.name.startswith(".")]
-            facts = sorted((image_id(e.name), e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in found)
+            facts = [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in found]
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"cannot list the feature folder {folder}: {error.strerror or error}") from error
-    except UserError as error:
-        raise UserError(f"{folder}: {error}") from error
     if not facts:
         return None
-    ids = np.array([fact[0] for fact in facts], dtype=np.int64)
-    twice = np.flatnonzero(ids[1:] == ids[:-1])
-    if twice.size:
-        first, second = facts[twice[0]][1], facts[twice[0] + 1][1]
-        raise UserError(f"{first} and {second} in {folder} are both image {ids[twice[0]]}; move one of them away")
-    stamp = hashlib.blake2b(repr([fact[1:] for fact in facts]).encode(), digest_size=8).hexdigest()
-    return Source(folder, [fact[1] for fact in facts], ids, stamp)
+    facts.sort(key=lambda fact: (-1 if (number := number_in(fact[0])) is None else number, fact[0]))
+    stamp = hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
+    return Source(folder, [fact[0] for fact in facts], stamp)

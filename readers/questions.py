@@ -12,7 +12,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import read_json
 from readers.entries import field, first_few
-from readers.words import tokenise
+from readers.tokens import tokenise
 
 
 class Questions(NamedTuple):

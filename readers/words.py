@@ -1,4 +1,4 @@
-"""Words: from text to tokens, from tokens to ids, and the vectors they start from."""
+"""Words: the vocabulary of some texts, their token ids in little memory, and the vectors they start from."""
 
 from __future__ import annotations
 
@@ -17,19 +17,11 @@ if TYPE_CHECKING:
 
 PAD, UNK, CLS = 0, 1, 2
 SPECIAL = ["PAD", "UNK", "CLS"]  # upper case, which no token is
-# What published models of this family drop from a text, and what they turn into spaces.
-_PUNCTUATION = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": " "})
-
 VECTORS_REMEDY = (
     "install a package of vectors (python -m spacy download en_core_web_lg) or convert GloVe text "
     "(python -m spacy init vectors en glove.6B.300d.txt data/glove) and name it as the source of word vectors"
 )
 LEARNED_VECTORS = f"word vectors are learned from nothing, which costs accuracy on small data; better {VECTORS_REMEDY}"
-
-
-def tokenise(text: str) -> list[str]:
-    """Lower-case words without punctuation; words joined by - or / come apart."""
-    return text.lower().translate(_PUNCTUATION).split()
 
 
 class Vocabulary:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from common.errors import UserError, check_known
 from common.progress import track
 from readers.feature_store import FeatureStore
-from readers.words import LEARNED_VECTORS, Vocabulary, word_vectors
+from readers.tokens import unsegmented
+from readers.words import LEARNED_VECTORS, SPECIAL, Vocabulary, word_vectors
 from space.inputs import Inputs
 from tasks.showcase import Prediction
 
@@ -113,7 +114,13 @@ class Task(ABC):
     @property
     def remarks(self) -> list[str]:
         """What people should know about this data before a run: lines for the log."""
-        return [] if self.data.word_vectors else [f"note: {LEARNED_VECTORS}"]
+        notes = [] if self.data.word_vectors else [f"note: {LEARNED_VECTORS}"]
+        if language := unsegmented(self.words[len(SPECIAL) :]):
+            notes.append(
+                "warning: most words of these texts are whole sentences, as their script puts no spaces between words; "
+                f'say ARGS="data.segmenter={language}" (spaCy\'s code of the language)'
+            )
+        return notes
 
     @property
     def region_width(self) -> int:

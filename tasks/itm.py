@@ -1,4 +1,4 @@
-"""Image-text matching on Flickr30K and COCO: five captions an image, one logit a pair, recall@K both ways.
+"""Image-text matching on Flickr30K and COCO: captions and images, one logit a pair, recall@K both ways.
 
 A sample is a caption with its image: {"caption": "a dog runs", "image": 1000092795}. In a batch it meets one
 negative caption and one negative image.
@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from common.errors import check_known
 from common.progress import track
-from readers.captions import Captions, read_captions, read_flickr_ids
+from readers.captions import Captions, IdMap, read_captions, read_flickr_ids
 from readers.data_root import find_path
 from readers.feature_pack import is_packed
 from readers.feature_store import FeatureStore
+from readers.tokens import tokeniser
 from readers.words import TokenStore, Vocabulary
 from space.heads import PooledClassifier
 from space.inputs import Inputs
@@ -36,6 +37,13 @@ from tasks.showcase import Line, Prediction, pooled, with_lines
 
 MARGIN = 0.2
 SHOWN = 3  # captions
+
+
+class Tokenised(NamedTuple):
+    """The captions of one split as tokens."""
+
+    tokens: list[list[str]]
+    images: np.ndarray  # (captions,) image id
 
 
 class Layout(NamedTuple):
@@ -69,6 +77,7 @@ LAYOUTS = {
     ),
 }
 LOSSES = ("bce", "margin")
+FEATURE_NAMES = ("filename", "imgid")
 
 
 @dataclass
@@ -81,10 +90,12 @@ class ItmData:
         texts: folder of the files of captions and ids instead of the data set's own, relative to root.
         ids: the JSON file that tells which picture an id of the texts means, instead of Flickr30K's usual one, relative
             to root.
+        feature_names: what Flickr30K's feature files are named by: filename (of the picture) or imgid.
         features: folder of region features instead of the data set's own, relative to root; it holds all of them, or
             COCO's in train2014 and val2014.
         max_regions: at most so many regions of an image, the first ones.
         max_tokens: at most so many words of a caption.
+        segmenter: spaCy's code of the captions' language where its words have no spaces between them (zh, ja, th).
         word_vectors: an installed spaCy vectors package or a folder made by `spacy init vectors`; null to learn them.
         protocol: flickr-1k, coco-1k or coco-5k for a test of exactly the published size; null for the split as it is.
         test_split: the split RUN=test scores; null for test, or testall under a coco protocol.
@@ -98,9 +109,11 @@ class ItmData:
     dataset: str = "flickr"
     texts: str | None = None
     ids: str | None = None
+    feature_names: str = "filename"
     features: str | None = None
     max_regions: PositiveInt = 36
     max_tokens: PositiveInt = 50
+    segmenter: str | None = None
     word_vectors: str | None = None
     protocol: str | None = None
     test_split: str | None = None
@@ -213,8 +226,10 @@ class ImageTextMatching(Task):
         for name in self.test_splits:
             self._check_split(name, self.layout.splits, f" on {data.dataset}")
         check_known("data.loss", data.loss, LOSSES, self.title)
-        self.store = FeatureStore(self._features())
-        self.id_map = read_flickr_ids(find_path(self.root, self.layout.ids)) if self.layout.ids else None
+        check_known("data.feature_names", data.feature_names, FEATURE_NAMES, self.title)
+        self.tokenise = tokeniser(data.segmenter)
+        self.id_map = self._id_map()
+        self.store = FeatureStore(self._features(), self.id_map and self.id_map.id_of)
         self.read = {"train": self._read("train")}
         self.vocabulary = self._vocabulary()
 
@@ -226,6 +241,11 @@ class ImageTextMatching(Task):
             return [folder]
         return parts
 
+    def _id_map(self) -> IdMap | None:
+        if not self.layout.ids:
+            return None
+        return read_flickr_ids(find_path(self.root, self.layout.ids), self.data.feature_names == "imgid")
+
     def captions(self, split: str) -> Captions:
         """The captions of a split as they are read, whether their images have features or not."""
         return read_captions(*self._caption_files(split), self.id_map)
@@ -234,16 +254,30 @@ class ImageTextMatching(Task):
         folder, stem = find_path(self.root, self.layout.texts), self.layout.splits[split]
         return folder / f"{stem}_caps.txt", folder / f"{stem}_ids.txt"
 
-    def _read(self, split: str) -> Captions:
-        captions = self.captions(split)
-        self.store.require(np.unique(captions.images), f"the {split} captions")
-        return captions
+    def _tokens(self, split: str, texts: list[str]) -> list[list[str]]:
+        return [self.tokenise(text) for text in track(texts, f"reading the {split} captions")]
+
+    def _read(self, split: str) -> Tokenised:
+        texts, images = self.captions(split)
+        self.store.require(np.unique(images), f"the {split} captions", self._hint())
+        return Tokenised(self._tokens(split, texts), images)
+
+    def _hint(self) -> str:
+        """What may be the matter where most images have no features."""
+        if self.id_map is None:
+            return ""
+        if self.data.feature_names == "imgid":
+            return "these look like names of pictures: leave data.feature_names out"
+        imgids = np.fromiter(self.id_map.images, np.int64, len(self.id_map.images))
+        if len(self.store) and np.isin(self.store.ids, imgids).mean() > 0.5:
+            return "these look like imgids: say data.feature_names=imgid"
+        return f"name them like the pictures in {self.id_map.path}"
 
     def _vocabulary(self) -> Vocabulary:
         """Training words; with given vectors also those of the other splits that are there, as published."""
         given = [] if self.data.word_vectors is None else filter(self._has_captions, self.layout.splits)
-        texts = [self.read["train"], *(self.captions(split) for split in given if split != "train")]
-        return Vocabulary.of(tokens for captions in texts for tokens in captions.tokens)
+        others = (self._tokens(split, self.captions(split).texts) for split in given if split != "train")
+        return Vocabulary.of(tokens for texts in (self.read["train"].tokens, *others) for tokens in texts)
 
     def _has_captions(self, split: str) -> bool:
         return self._caption_files(split)[0].exists()
@@ -257,10 +291,10 @@ class ImageTextMatching(Task):
     def split(self, name: str) -> ItmSplit:
         """train, val, test; COCO also has testall (all 5,000 test images)."""
         self._check_split(name, self.layout.splits, f" on {self.data.dataset}")
-        captions = self.read.get(name) or self._read(name)
-        tokens = TokenStore([self.vocabulary.encode(t, self.data.max_tokens) for t in captions.tokens])
+        captions = self.read[name] if name in self.read else self._read(name)
+        tokens = TokenStore(self.vocabulary.encode(tokens, self.data.max_tokens) for tokens in captions.tokens)
         protocol = self.data.protocol if name in self.test_splits else None
-        folds(protocol, len(np.unique(captions.images)), len(tokens))  # refuses a protocol of another size
+        folds(protocol, np.unique(captions.images, return_counts=True)[1])  # refuses a protocol of another size
         return ItmSplit(self.data, self.store, tokens, np.arange(len(tokens)), captions.images, protocol)
 
     def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:
@@ -284,7 +318,8 @@ class ImageTextMatching(Task):
         images, first = np.unique(split.image_ids, return_index=True)
         images = images[np.argsort(first)]  # folds are made in the files' order
         image_of = positions(images, split.image_ids)
-        scored, pools = [], folds(split.protocol, len(images), len(split))
+        counts = np.bincount(image_of)
+        scored, pools = [], folds(split.protocol, counts)
         for pool in pools:
             captions = np.flatnonzero(np.isin(image_of, pool))
             scores = score_matrix(
@@ -292,14 +327,12 @@ class ImageTextMatching(Task):
             )
             scored.append(metrics(scores, positions(pool, image_of[captions])))
         mean = {name: float(np.mean([fold[name] for fold in scored])) for name in scored[0]}
-        size = len(pools[0]), len(split) // len(pools)
-        return Evaluation(
-            mean,
-            notes=[
-                f"protocol {split.protocol or 'whole split'}: {len(pools)} pool(s) of {size[0]} images and "
-                f"{size[1]} captions; rsum by chance {chance(*size):.1f}"
-            ],
+        first_pool = counts[pools[0]]
+        note = (
+            f"protocol {split.protocol or 'whole split'}: {len(pools)} pool(s) of {len(first_pool)} images and "
+            f"{first_pool.sum()} captions; rsum by chance {chance(first_pool):.1f}"
         )
+        return Evaluation(mean, notes=[note])
 
     def showcase(self, model: Model, split: ItmSplit, indices: np.ndarray) -> list[Prediction]:
         """The captions of the whole split that match each image best; regions by their weight for the first one."""

@@ -9,6 +9,7 @@ import numpy as np
 from common.errors import UserError
 
 RECALLS = (1, 5, 10)
+PER_IMAGE = 5  # captions, in every published protocol
 
 
 class Protocol(NamedTuple):
@@ -51,28 +52,36 @@ def metrics(scores: np.ndarray, image_of: np.ndarray) -> dict[str, float]:
     return found
 
 
-def chance(images: int, captions: int) -> float:
-    """The expected recall sum of random scores."""
-    own = captions // images
-    misses = [np.prod([1 - own / (captions - i) for i in range(k)]) for k in RECALLS]
-    return 100 * float(sum(1 - m for m in misses) + sum(min(1.0, k / images) for k in RECALLS))
+def chance(counts: np.ndarray) -> float:
+    """The expected recall sum of random scores; ``counts`` (I,) captions of each image."""
+    images, captions = len(counts), counts.sum()
+    tried = np.arange(max(RECALLS))
+    # Of the first k captions none is an image's own with the probability that k draws without replacement all miss.
+    missed = np.clip(1 - counts[:, None] / np.maximum(captions - tried, 1), 0, 1).cumprod(1)
+    to_text = sum(1 - missed[:, k - 1].mean() for k in RECALLS)
+    return 100 * float(to_text + sum(min(1.0, k / images) for k in RECALLS))
 
 
-def folds(protocol: str | None, images: int, captions: int) -> list[np.ndarray]:
+def folds(protocol: str | None, counts: np.ndarray) -> list[np.ndarray]:
     """Rows of the images of every fold; without a protocol all images are one pool.
+
+    Args:
+        protocol: one of ``PROTOCOLS``, or None.
+        counts: (I,) captions of each image.
 
     Raises:
         UserError: the protocol is unknown, or the split has not the size it is defined for.
     """
+    images = len(counts)
     if protocol is None:
         return [np.arange(images)]
     if protocol not in PROTOCOLS:
         raise UserError(f"data.protocol={protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
     size, count = PROTOCOLS[protocol]
-    if images != size * count or captions != 5 * images:
+    if images != size * count or (counts != PER_IMAGE).any():
         raise UserError(
-            f"protocol {protocol} is defined for {size * count} images with 5 captions each, this split has "
-            f"{images} and {captions}; leave data.protocol out or use the full split"
+            f"protocol {protocol} is defined for {size * count} images with {PER_IMAGE} captions each, this split has "
+            f"{images} with {counts.min()} to {counts.max()}; leave data.protocol out or use the full split"
         )
     return list(np.arange(images).reshape(count, size))
 

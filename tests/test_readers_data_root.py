@@ -131,7 +131,7 @@ def test_the_first_place_that_is_there_or_packed(tmp_path: Path) -> None:
 
 def test_the_usual_place_is_named_where_neither_is_there(tmp_path: Path) -> None:
     for task, data, said in (
-        (ImageTextMatching, ItmData, "flickr_rois_resnet101_fix36 does not exist"),
+        (ImageTextMatching, ItmData, "itm/dataset_flickr30k.json does not exist"),
         (VisualQuestionAnswering, VqaData, "coco_extract/train2014 does not exist"),
         (VisualGrounding, VgdData, "detfeat100_woref does not exist"),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -18,7 +19,7 @@ from common.errors import UserError
 from readers import feature_pack
 from readers.feature_pack import open_pack
 from readers.feature_store import FeatureStore
-from readers.features import image_id, read_npz
+from readers.features import is_region_first, number_in, read_npz
 
 REAL = Path(__file__).parents[2] / "shared" / "real"
 WIDTH = 6
@@ -70,6 +71,51 @@ def test_read_npz_joins_fc7_and_pool5(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_npz(tmp_path / "9.npz").x, np.hstack((fc7, pool5)))
 
 
+def test_region_first_is_read_where_the_boxes_decide_it(tmp_path: Path) -> None:
+    good = arrays()
+    np.savez(tmp_path / "1.npz", **good)
+    # Extractors put pickled objects beside the arrays, which are never looked at.
+    turned = {**good, "x": np.ascontiguousarray(good["x"].T), "info": {"classes": [1, 2]}}
+    np.savez(tmp_path / "2.npz", **turned)
+    one, other = (read_npz(tmp_path / f"{name}.npz") for name in (1, 2))
+    assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True)) and other.x.flags.c_contiguous
+    assert [is_region_first(tmp_path / f"{name}.npz") for name in (1, 2, 3)] == [False, True, None]
+
+
+def test_a_square_x_stands_as_the_others_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    square, oblong = arrays(WIDTH, seed=1), arrays(2, seed=2)
+    for name, turned in (("feature_first", False), ("region_first", True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for image, one in ((1, square), (2, oblong)):
+            np.savez(folder / f"{image}.npz", **{**one, "x": one["x"].T if turned else one["x"]})
+        regions = FeatureStore([folder]).gather([1], 100)[0][0].numpy()
+        np.testing.assert_array_equal(regions, square["x"].T.astype(np.float16))
+
+
+@pytest.mark.parametrize("region_first", [False, True])
+@pytest.mark.parametrize("said", [True, False])
+def test_padding_is_no_region(tmp_path: Path, region_first: bool, said: bool) -> None:
+    good = arrays()
+    x, boxes = np.zeros((WIDTH, 10), np.float32), np.zeros((10, 4), np.float32)
+    x[:, :3], boxes[:3] = good["x"], good["bbox"]
+    padded = {**good, "x": x.T if region_first else x, "bbox": boxes, **({"num_bbox": np.array([3])} if said else {})}
+    np.savez(tmp_path / "9.npz", **padded)
+    np.savez(tmp_path / "1.npz", **good)
+    assert all(map(np.array_equal, read_npz(tmp_path / "9.npz"), read_npz(tmp_path / "1.npz")))
+
+
+def test_of_two_layers_the_padding_goes_too(tmp_path: Path) -> None:
+    good = arrays()
+    del good["x"]
+    layers = {"fc7": np.arange(1.0, 13).reshape(3, 4), "pool5": np.arange(1.0, 7).reshape(3, 2), "num_bbox": 2}
+    np.savez(tmp_path / "9.npz", **layers, **good)
+    features = read_npz(tmp_path / "9.npz")
+    np.testing.assert_array_equal(features.x, np.hstack((layers["fc7"], layers["pool5"]))[:2])
+    np.testing.assert_array_equal(features.boxes, good["bbox"][:2])
+
+
 def _with(**changes: object) -> dict[str, object]:
     return {**arrays(), **changes}
 
@@ -86,16 +132,20 @@ BAD = {
     "half of the fc7 kind": ({**_without("x"), "fc7": np.ones((3, 4))}, "lacks pool5"),
     "fc7 of other length": ({**_without("x"), "fc7": np.ones((2, 4)), "pool5": np.ones((3, 4))}, "fc7 .* must be"),
     "pool5 of no width": ({**_without("x"), "fc7": np.ones((3, 4)), "pool5": np.ones((3, 0))}, "pool5 .* must be"),
-    "region first": (_with(x=arrays()["x"].T), "region first"),
     "other count": (_with(x=np.ones((WIDTH, 4))), r"has shape \(6, 4\) but bbox has 3 boxes"),
-    "flat x": (_with(x=np.ones(18)), r"x must be \(D, 3\)"),
-    "x of no width": (_with(x=np.ones((0, 3))), r"x must be \(D, 3\)"),
+    "flat x": (_with(x=np.ones(18)), r"x must be \(D, 3\) or \(3, D\)"),
+    "x of no width": (_with(x=np.ones((0, 3))), r"x must be \(D, 3\) or \(3, D\)"),
     "NaN": (_with(x=np.where(np.eye(WIDTH, 3), np.nan, 1)), "NaN"),
     "infinite": (_with(x=np.full((WIDTH, 3), -np.inf)), "infinite"),
     "beyond half precision": (_with(x=np.full((WIDTH, 3), -7e4)), "70000 .*half precision"),
     "text": (_with(x=np.full((WIDTH, 3), "a")), "not numbers"),
     "pickled": (_with(x=np.full((WIDTH, 3), None)), "cannot read"),
-    "no region": (_with(x=np.ones((WIDTH, 0)), bbox=np.ones((0, 4))), "no region"),
+    "no region": (_with(x=np.zeros((WIDTH, 2)), bbox=np.zeros((2, 4))), "no region"),
+    "no region counted": (_with(num_bbox=np.array(0)), "no region"),
+    "more regions than rows": (_with(num_bbox=np.array(4)), "num_bbox of .* is 4 but bbox has 3 rows"),
+    "half a region": (_with(num_bbox=np.array(1.5)), "num_bbox .* must be the number of regions"),
+    "several counts": (_with(num_bbox=np.array([1, 2])), "num_bbox .* must be the number of regions"),
+    "empty": (_with(x=np.ones((WIDTH, 0)), bbox=np.ones((0, 4))), "no region|must be"),
     "boxes on their side": (_with(bbox=_BOX.T), r"bbox .* must be \(R, 4\)"),
     "boxes NaN": (_with(bbox=_BOX * np.nan), "bbox .* NaN"),
     "x y w h": (_with(bbox=np.array([[1, 2, 50, 60], [60, 50, 20, 20], [1, 2, 3, 4]])), "box 1 .* not x y w h"),
@@ -160,18 +210,56 @@ def test_no_npz_at_all(tmp_path: Path) -> None:
         ("v2_000.npz", 0),
     ],
 )
-def test_image_id(name: str, image: int) -> None:
-    assert image_id(name) == image
+def test_the_number_in_a_name(name: str, image: int) -> None:
+    assert number_in(name) == image
 
 
 @pytest.mark.parametrize("name", ["readme.npz", "1234567890123456789.npz"])
 def test_name_without_an_id_is_refused(folder: Path, name: str) -> None:
     (folder / name).touch()
-    with pytest.raises(UserError, match=f"train2014: no image id in the name {name}"):
+    with pytest.raises(
+        UserError, match=f"train2014: no image id in the name {name.removesuffix('.npz')}: it should end in a number"
+    ):
         FeatureStore([folder])
 
 
 # ---- the store ----
+
+
+def test_images_found_by_their_whole_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "feats"
+    folder.mkdir()
+    names = ["142108_d886c74e0d.jpg", "27_0d0e0d", "extra_1_0"]
+    for seed, name in enumerate(names):
+        np.savez(folder / f"{name}.npz", **arrays(seed=seed))
+    with pytest.raises(UserError, match=r"142108_d886c74e0d and .* in .*feats are both image 0; move one of them away"):
+        FeatureStore([folder])
+    store = FeatureStore([folder], {"142108_d886c74e0d": 7, "27_0d0e0d": 3, "missing": 5})
+    assert store.ids.tolist() == [3, 7] and store.stems([7, 3, 7]) == [Path(names[i]).stem for i in (0, 1, 0)]
+    np.testing.assert_array_equal(store.gather([7], 9)[0][0], arrays(seed=0)["x"].T.astype(np.float16))
+    shutil.rmtree(folder)
+    assert FeatureStore([folder], {"27_0d0e0d": 1}).ids.tolist() == [1], "the pack knows the names"
+    nobody = FeatureStore([folder], {"other": 1})
+    with pytest.raises(
+        UserError, match="1 of the 1 images of the captions .* the files there are named 142108_d8.*, 27"
+    ):
+        nobody.require([1], "the captions")
+    with pytest.raises(UserError, match="no file under .*feats is named like an image of this data set"):
+        nobody.gather([1], 9)
+
+
+def test_a_pack_of_the_older_format_serves_until_its_folder_is_there(folder: Path) -> None:
+    before = FeatureStore([folder])
+    pack = open_pack(folder)
+    facts = {"format": 1, "width": pack.width, "stamp": pack.stamp, "fingerprint": pack.fingerprint}
+    arrays_of = {"offsets": pack.offsets, "boxes": pack.boxes, "hw": pack.hw, "facts": np.array(json.dumps(facts))}
+    np.savez(pack.path / "index.npz", ids=before.ids, **arrays_of)
+    aside = folder.rename(folder.with_name("aside"))
+    older = FeatureStore([folder])
+    assert older.fingerprint == before.fingerprint and older.ids.tolist() == before.ids.tolist()
+    aside.rename(folder)
+    assert open_pack(folder).format == 2
 
 
 def test_packed_equals_npz(folder: Path) -> None:
@@ -184,7 +272,7 @@ def test_packed_equals_npz(folder: Path) -> None:
     assert regions.shape == (5, 4, WIDTH) and regions.dtype == torch.float16 and pad.dtype == torch.bool
     assert boxes.dtype == hw.dtype == torch.float32
     for row, image in enumerate(images):
-        path = next(path for path in [*folder.iterdir(), *other.iterdir()] if image_id(path.name) == image)
+        path = next(path for path in [*folder.iterdir(), *other.iterdir()] if number_in(path.name) == image)
         with np.load(path) as file:  # independent of read_npz
             x, box = file["x"].T[:4].astype(np.float16), file["bbox"][:4]
             np.testing.assert_array_equal(hw[row], [file["image_h"], file["image_w"]])
@@ -212,8 +300,11 @@ def test_regions_file_is_a_plain_npy(folder: Path) -> None:
 def test_missing_images_are_named(folder: Path) -> None:
     store = FeatureStore([folder])
     store.require([9, 25, 9], "the questions")
-    with pytest.raises(UserError, match=r"6 of the 7 images of the questions .*train2014: 1, 2, 3, 5, 6, \.\.\.;"):
-        store.require([1, 2, 3, 5, 6, 7, 9, 1], "the questions")
+    with pytest.raises(UserError, match=r"1 of the 4 images of the questions .*train2014: 7; add their npz files"):
+        store.require([4, 7, 9, 25, 9], "the questions")
+    mostly = r"6 of the 7 .*: 1, 2, 3, 5, 6, \.\.\., while the files there are named COCO_train2014_0+4.npz, .*; ask"
+    with pytest.raises(UserError, match=mostly):
+        store.require([1, 2, 3, 5, 6, 7, 9, 1], "the questions", "ask its author")
     for unknown in (1, 26, 10**9):
         with pytest.raises(UserError, match=f"image {unknown} has no features under .*train2014"):
             store.gather([9, unknown], limit=100)
@@ -228,7 +319,7 @@ def test_refused_folders(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="narrow have width 5 but those of .*train2014 6"):
         FeatureStore([folder, narrow])
     twin = folder_of(tmp_path / "twin", {25: 2})
-    with pytest.raises(UserError, match="image 25 is in both .*train2014 and .*twin"):
+    with pytest.raises(UserError, match=r"image 25 is there twice, as .*train2014/COCO_\S+ and .*twin/COCO_\S+; keep"):
         FeatureStore([folder, twin])
     assert len(FeatureStore([folder, folder / "."])) == 4
     (folder / "25.npz").touch()
@@ -311,8 +402,8 @@ def _status(child: int) -> int:
 
 
 def test_half_a_pack_of_a_killed_run_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die_at_25(path: Path) -> object:
-        return os.kill(os.getpid(), 9) if "000025" in path.name else read_npz(path)
+    def die_at_25(path: Path, region_first: bool) -> object:
+        return os.kill(os.getpid(), 9) if "000025" in path.name else read_npz(path, region_first)
 
     with monkeypatch.context() as patch:
         patch.setattr(feature_pack, "read_npz", die_at_25)

@@ -1,8 +1,7 @@
-"""Words: the published tokenising rule, vocabularies, padded ids, and vectors as spaCy gives them."""
+"""Words: vocabularies, padded ids, and vectors as spaCy gives them."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,32 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from readers.words import CLS, PAD, UNK, TokenStore, Vocabulary, pad, tokenise, word_vectors
-
-
-def oracle(text: str) -> list[str]:
-    """The rule as published models of this family state it, by a regular expression."""
-    return re.sub(r"([.,'!?\"()*#:;])", "", text.lower()).replace("-", " ").replace("/", " ").split()
-
-
-@pytest.mark.parametrize(
-    "text, tokens",
-    [
-        ("What's the man's T-shirt colour?", ["whats", "the", "mans", "t", "shirt", "colour"]),
-        ('A "red/blue" ball (left), #3: far; *right*!', ["a", "red", "blue", "ball", "left", "3", "far", "right"]),
-        ("  two \t words\n", ["two", "words"]),
-        ("...?!", []),
-        ("Ünïcode – stays", ["ünïcode", "–", "stays"]),
-    ],
-)
-def test_tokenise(text: str, tokens: list[str]) -> None:
-    assert tokenise(text) == tokens
-
-
-@settings(derandomize=True, deadline=None)
-@given(st.text(alphabet=st.one_of(st.sampled_from(".,'!?\"()*#:;-/ aB\n"), st.characters())))
-def test_tokenise_follows_the_rule(text: str) -> None:
-    assert tokenise(text) == oracle(text)
+from readers.tokens import tokenise
+from readers.words import CLS, PAD, UNK, TokenStore, Vocabulary, pad, word_vectors
 
 
 def test_vocabulary_depends_on_the_texts_but_not_on_their_order() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -120,12 +122,12 @@ def spoil(path: Path, line: int | None, text: str | None) -> None:
 @pytest.mark.parametrize(
     ("file", "line", "text", "said"),
     [
-        (CAPS, 3, None, "train_caps.txt has .* captions and train_ids.txt .* there must be 5 captions"),
+        (CAPS, 3, None, "train_caps.txt has .* captions and train_ids.txt .* then 5 captions in a row"),
         (IDS, 0, "12a", "train_ids.txt line 1 is '12a', not an image id"),
         (IDS, 0, "999999", "train_ids.txt names imgid 999999, which .*dataset_flickr30k.json does not have"),
-        (CAPS, None, "", "train_caps.txt has 0 captions"),
+        (CAPS, None, "", "train_caps.txt has no caption"),
         ("itm/dataset_flickr30k.json", None, '{"images": [', r"dataset_flickr30k.json is not valid JSON at line 1"),
-        ("itm/dataset_flickr30k.json", None, '{"images": [{"imgid": 1}]}', "is not Karpathy's split file"),
+        ("itm/dataset_flickr30k.json", None, '{"images": [{"imgid": 1}]}', r"images\[0\]: 'filename' is missing"),
     ],
 )
 def test_bad_text_files_are_named(root: Path, file: str, line: int | None, text: str | None, said: str) -> None:
@@ -134,13 +136,80 @@ def test_bad_text_files_are_named(root: Path, file: str, line: int | None, text:
         ImageTextMatching(ItmData(root=str(root)))
 
 
-@pytest.mark.parametrize("each", ["image", "caption"])
-def test_an_image_with_two_blocks_of_captions_is_refused(root: Path, each: str) -> None:
-    ids = list(dict.fromkeys((root / IDS).read_text().split()))
-    ids[4] = ids[1]
-    (root / IDS).write_text("\n".join(np.repeat(ids, 1 if each == "image" else 5)))
-    with pytest.raises(UserError, match=f"train_ids.txt names image {ids[1]} a second time, for lines 21 to 25 of"):
+def per_caption(root: Path, keep: Callable[[int], int]) -> None:
+    """Write an id for every caption and keep so many captions of the image in each place."""
+    for split in ("train", "dev", "test"):
+        folder = root / "itm/f30k_precomp"
+        captions = (folder / f"{split}_caps.txt").read_text().splitlines()
+        ids = list(dict.fromkeys((folder / f"{split}_ids.txt").read_text().split()))
+        kept = [(i, captions[5 * place + n]) for place, i in enumerate(ids) for n in range(keep(place))]
+        (folder / f"{split}_ids.txt").write_text("".join(f"{i}\n" for i, _ in kept))
+        (folder / f"{split}_caps.txt").write_text("".join(f"{caption}\n" for _, caption in kept))
+
+
+@pytest.mark.parametrize("keep", [lambda place: 1, lambda place: 1 + place % 5], ids=["one each", "one to five"])
+def test_images_may_have_any_number_of_captions(root: Path, keep: Callable[[int], int]) -> None:
+    per_caption(root, keep)
+    task = ImageTextMatching(ItmData(root=str(root), hard_pool=3))
+    split, model = task.split("train"), small_model(task)
+    inputs = split.batch(np.arange(12), np.random.default_rng(0)).inputs
+    image, text = split.image_ids[:12], inputs.text_index
+    assert len(image) == 12 and len(text) == 36
+    with eval_mode(model):
+        split.refresh(model, 0, np.random.default_rng(0))
+        found = task.evaluate(model, task.split("test"), 64)
+    for captions, images in zip(*split.negatives.draw(np.arange(len(split)), np.random.default_rng(1)), strict=True):
+        assert captions < len(split) and images < len(split.negatives.images)
+    hard = split.negatives.hard_captions
+    assert (split.negatives.row_of[hard] != np.arange(len(hard))[:, None]).all()
+    assert 0 <= found.metrics["rsum"] <= 600 and f"{len(task.split('test'))} captions" in found.notes[0]
+
+
+def test_pictures_with_hexadecimal_names(root: Path) -> None:
+    before = ImageTextMatching(ItmData(root=str(root)))
+    listed = root / "itm/dataset_flickr30k.json"
+    tree = json.loads(listed.read_text())
+    for entry in tree["images"]:
+        number = Path(entry["filename"]).stem
+        entry["filename"] = f"{number}_d{int(number) % 7}c0.jpg"
+        path = root / f"flickr_rois_resnet101_fix36/{number}.npz"
+        path.rename(path.with_name(f"{entry['filename']}.npz"))
+    listed.write_text(json.dumps(tree))
+    after = ImageTextMatching(ItmData(root=str(root)))
+    assert after.words == before.words and len(after.store) == len(before.store)
+    for name in ("train", "val", "test"):
+        old, new = before.split(name), after.split(name)
+        first = [store.gather(split.image_ids[:3], 9)[0] for store, split in ((before.store, old), (after.store, new))]
+        assert torch.equal(*first) and len(old) == len(new)
+
+
+def test_features_named_by_imgid_are_told_and_taken(root: Path) -> None:
+    before = ImageTextMatching(ItmData(root=str(root))).split("val")
+    entries = json.loads((root / "itm/dataset_flickr30k.json").read_text())["images"]
+    folder = root / "flickr_rois_resnet101_fix36"
+    for entry in entries:
+        (folder / f"{Path(entry['filename']).stem}.npz").rename(folder / f"new_{entry['imgid']}.npz")
+    with pytest.raises(UserError, match=r"named new_0.npz, .*; these look like imgids: say data.feature_names=imgid"):
         ImageTextMatching(ItmData(root=str(root)))
+    after = ImageTextMatching(ItmData(root=str(root), feature_names="imgid")).split("val")
+    first = [split.store.gather(split.image_ids[:3], 9)[0] for split in (before, after)]
+    assert torch.equal(*first)
+    with pytest.raises(UserError, match="data.feature_names='id' is unknown"):
+        ImageTextMatching(ItmData(root=str(root), feature_names="id"))
+
+
+def test_a_script_without_spaces_is_noticed_and_segmented(root: Path) -> None:
+    shapes = ["红色的球", "蓝色的方块", "绿色的圆锥"]
+    for split in ("train", "dev", "test"):
+        path = root / f"itm/f30k_precomp/{split}_caps.txt"
+        count = len(path.read_text().splitlines())
+        texts = [f"{shapes[n % 3]}在{shapes[n // 3 % 3]}的左边{'很' * (n % 4)}近{n}。" for n in range(count)]
+        path.write_text("".join(f"{text}\n" for text in texts))
+    whole = ImageTextMatching(ItmData(root=str(root)))
+    assert any('say ARGS="data.segmenter=zh"' in line for line in whole.remarks)
+    segmented = ImageTextMatching(ItmData(root=str(root), segmenter="zh"))
+    assert not any("segmenter" in line for line in segmented.remarks)
+    assert "球" in segmented.words and max(map(len, segmented.words)) < 4 < min(map(len, whole.words[3:]))
 
 
 def test_with_given_vectors_the_words_of_all_splits_that_are_there(root: Path) -> None:
@@ -154,7 +223,7 @@ def test_with_given_vectors_the_words_of_all_splits_that_are_there(root: Path) -
 
 
 def test_missing_files_and_features_are_named(root: Path) -> None:
-    with pytest.raises(UserError, match="nowhere/flickr_rois_resnet101_fix36 does not exist; it should hold one npz"):
+    with pytest.raises(UserError, match="nowhere/itm/dataset_flickr30k.json does not exist; it should be Karpathy"):
         ImageTextMatching(ItmData(root="nowhere"))
     next(iter((root / "flickr_rois_resnet101_fix36").glob("*.npz"))).unlink()
     with pytest.raises(UserError, match="1 of the .* images of the .* have no features"):

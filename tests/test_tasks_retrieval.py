@@ -24,11 +24,11 @@ def naive_ranks(scores: np.ndarray, image_of: np.ndarray) -> tuple[list[int], li
     return to_text, to_image
 
 
-@given(st.integers(1, 7), st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_ranks_equal_the_oracle_with_ties(images: int, seed: int, levels: int) -> None:
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=7), st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_ranks_equal_the_oracle_with_ties_and_differing_numbers(counts: list[int], seed: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
-    image_of = rng.permutation(np.repeat(np.arange(images), 5))
-    scores = rng.integers(levels, size=(images, 5 * images)).astype(np.float32)
+    image_of = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    scores = rng.integers(levels, size=(len(counts), sum(counts))).astype(np.float32)
     to_text, to_image = ranks(scores, image_of)
     assert (to_text.tolist(), to_image.tolist()) == naive_ranks(scores, image_of)
 
@@ -41,16 +41,19 @@ def test_perfect_and_constant_scores() -> None:
     assert constant["rsum"] == 0 and constant["t2i_median"] == 20
 
 
-def test_chance_equals_simulation() -> None:
+@pytest.mark.parametrize("counts", [[5] * 30, [1] * 40, [1, 6, 7, 2] * 8, [3, 1]])
+def test_chance_equals_simulation(counts: list[int]) -> None:
     rng = np.random.default_rng(0)
-    image_of = np.repeat(np.arange(30), 5)
-    simulated = np.mean([metrics(rng.random((30, 150)), image_of)["rsum"] for _ in range(300)])
-    assert chance(30, 150) == pytest.approx(simulated, rel=0.05)
+    image_of = np.repeat(np.arange(len(counts)), counts)
+    simulated = np.mean([metrics(rng.random((len(counts), sum(counts))), image_of)["rsum"] for _ in range(300)])
+    assert chance(np.array(counts)) == pytest.approx(simulated, rel=0.05)
 
 
 def test_protocols_assert_their_sizes() -> None:
-    assert [len(fold) for fold in folds("coco-1k", 5000, 25000)] == [1000] * 5
+    assert [len(fold) for fold in folds("coco-1k", np.full(5000, 5))] == [1000] * 5
     with pytest.raises(UserError, match="1000 images with 5 captions"):
-        folds("flickr-1k", 200, 1000)
+        folds("flickr-1k", np.full(200, 5))
+    with pytest.raises(UserError, match="1000 images with 5 captions each, this split has 1000 with 4 to 6"):
+        folds("flickr-1k", np.array([4, 6] * 500))
     with pytest.raises(UserError, match="unknown"):
-        folds("flickr-2k", 200, 1000)
+        folds("flickr-2k", np.full(200, 5))

@@ -212,7 +212,7 @@ def test_test_dev(root: Path, tmp_path: Path) -> None:
 def test_only_the_test_splits_need_the_features_of_test(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, opened = make(root), []
     monkeypatch.setattr(
-        "readers.feature_store.open_pack", lambda folder: opened.append(folder.name) or open_pack(folder)
+        "readers.feature_store.open_pack", lambda folder, *rest: opened.append(folder.name) or open_pack(folder, *rest)
     )
     assert task.features("train") is task.features("val") is task.store and opened == []
     store = task.features("test")

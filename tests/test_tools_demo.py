@@ -16,7 +16,7 @@ import pytest
 
 import tools.demo.make
 from common.errors import UserError
-from readers.features import image_id, read_npz
+from readers.features import number_in, read_npz
 from tasks.itm import LAYOUTS, ImageTextMatching, ItmData
 from tools.demo.detector import detect
 from tools.demo.make import main, make_demo
@@ -104,7 +104,7 @@ def test_same_seed_same_bytes(root: Path, tmp_path: Path) -> None:
     ],
 )
 def test_every_feature_folder_has_its_images(root: Path, scenes: dict, folder: str, splits: list[str]) -> None:
-    files = {image_id(path.name): path for path in (root / folder).iterdir()}
+    files = {number_in(path.name): path for path in (root / folder).iterdir()}
     assert files.keys() == {i for i, scene in scenes.items() if scene["split"] in splits}
     for number, path in files.items():
         features = read_npz(path)

@@ -11,7 +11,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from common.errors import UserError, run
 from engine.config import load_config
-from readers.features import image_id
+from readers.features import number_in
 from retrain.model import restore
 from tasks.base import Split, Task, eval_mode
 from tasks.find import find_task
@@ -61,7 +61,7 @@ def find_pictures(folder: Path, wanted: Sequence[int]) -> dict[int, Path]:
     found: dict[int, Path] = {}
     for path in folder.rglob("*"):
         if path.suffix.lower() in ENDINGS and any(c.isdecimal() for c in path.stem):
-            image = image_id(path.stem)
+            image = number_in(path.name)
             if image in wanted:
                 found[image] = path
                 if len(found) == len(set(wanted)):

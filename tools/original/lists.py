@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from common.errors import UserError
 from common.files import read_json
 from readers.expressions import load_pickle
+from readers.tokens import published_tokens
 from readers.words import SPECIAL
 from tasks.answers import normalise
 from tasks.base import Task
@@ -42,7 +43,7 @@ def answers(task: Task) -> list[str]:
 
 def _captions(task: Task) -> Texts:
     for split in task.layout.splits:
-        yield from task.captions(split).tokens
+        yield from map(published_tokens, task.captions(split).texts)
 
 
 def _questions(task: Task) -> Texts:
