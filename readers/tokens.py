@@ -16,7 +16,7 @@ _PUNCTUATION = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": "
 # What typesetters and keyboards of other scripts write for the same marks.
 _TYPOGRAPHY = str.maketrans(
     {
-        **dict.fromkeys("‘’‚‛′`´", "'"),
+        **dict.fromkeys("‘’‚‛′´", "'"),
         **dict.fromkeys("“”„‟«»‹›″", '"'),
         **dict.fromkeys("‐‑‒–—―−", "-"),
         "…": ".",
@@ -41,7 +41,8 @@ def published_tokens(text: str) -> list[str]:
 
 def tokenise(text: str) -> list[str]:
     """``published_tokens`` of a text whose typographic and full-width marks count as the plain ones they stand for."""
-    return published_tokens(unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY))
+    plain = text if text.isascii() else unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY)
+    return published_tokens(plain)
 
 
 def tokeniser(language: str | None) -> Tokeniser:
