@@ -1,7 +1,8 @@
 """Answers to questions: the official normalisation, the official accuracy, the soft scores a network is trained on.
 
 The rules are those of the VQA evaluation (github.com/GT-Vision-Lab/VQA, vqaEval.py), its oddities included, so that
-a number from here is the number its server gives.
+a number from here is the number its server gives. Two things that VQA does not have are added: questions that other
+than ten people answered (``vqa_accuracy``), and answers of which the normalisation leaves nothing (``normalise``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from common.errors import UserError
 
+ANNOTATORS = 10  # people who answered a question of VQA
+ENOUGH = 3  # of the others must have said the same
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
@@ -50,10 +53,21 @@ def clean(text: str) -> str:
 
 
 @lru_cache(maxsize=1 << 18)
-def normalise(text: str) -> str:
+def official_form(text: str) -> str:
     """Lower case, no punctuation, articles or number words, whole contractions: ``"The two dogs."`` -> ``"2 dogs"``."""
     words = [_DIGITS.get(word, word) for word in _without_punctuation(clean(text)).lower().split()]
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
+
+
+@lru_cache(maxsize=1 << 18)
+def normalise(text: str) -> str:
+    """The official form, or where that is empty the spelling in lower case: ``"A."`` -> ``"a"``, ``"?"`` -> ``"?"``.
+
+    Letters and signs are answers too, of which the official form keeps all but "a", and no sign. Articles are kept
+    without punctuation, so that "(a)" and "a" are one answer as "(b)" and "b" are. Only a blank text gives "".
+    """
+    spellings = (_without_punctuation(clean(text)), clean(text))
+    return official_form(text) or next(filter(None, (" ".join(one.lower().split()) for one in spellings)), "")
 
 
 def _without_punctuation(text: str) -> str:
@@ -64,18 +78,31 @@ def _without_punctuation(text: str) -> str:
 
 
 @lru_cache(maxsize=1 << 10)
-def official_accuracy(matches: int, annotators: int) -> float:
+def vqa_accuracy(matches: int, annotators: int) -> float:
     """Accuracy of an answer that ``matches`` of the annotators gave: min(1, matches among the others / 3), averaged.
 
-    The average runs over the annotators, each being left out once; 10 annotators give 0, 0.3, 0.6, 0.9, 1, ...
+    The average runs over the annotators, each being left out once. Ten annotators give 0, 0.3, 0.6, 0.9, 1, ...: the
+    official accuracy, and the published training target min(1, 0.3 * matches).
+
+    With fewer than four annotators there are no three others to agree, and the formula would never reach 1, with one
+    annotator never leave 0. All the others are then enough. So the formula gives matches / annotators for one to four
+    annotators, a unanimous answer is worth 1 for any number of them, and one that anybody gave is worth something. The
+    one annotator has no others: the answer is right if it is theirs.
     """
-    left_out = matches * min(1.0, (matches - 1) / 3) + (annotators - matches) * min(1.0, matches / 3)
+    if annotators == 1:
+        return float(matches)
+    enough = min(ENOUGH, annotators - 1)
+    left_out = matches * min(1.0, (matches - 1) / enough) + (annotators - matches) * min(1.0, matches / enough)
     return left_out / annotators
 
 
-def soft_score(matches: int) -> float:
-    """The training target of an answer that so many annotators gave."""
-    return min(1.0, 0.3 * matches)
+def to_the_letter(given: Sequence[str]) -> bool:
+    """Whether answers are compared as they stand: the official evaluation normalises nothing where all ten agree.
+
+    Where others than ten answered, normalised answers are compared: one answer agrees with itself, and a network, which
+    gives normalised answers, could never be right where it is spelled "Two". So are those without an official form.
+    """
+    return len(given) == ANNOTATORS and len(set(map(clean, given))) == 1 and official_form(given[0]) != ""
 
 
 class AnswerVocabulary:
@@ -91,7 +118,7 @@ class AnswerVocabulary:
 
     @classmethod
     def of(cls, most_common: Iterable[str], more_than: int) -> AnswerVocabulary:
-        """The answers that occur more than so many times, the most frequent first.
+        """The answers that occur more than so many times, the most frequent first; blank ones are none.
 
         Args:
             most_common: every question's most common answer, as annotated.
@@ -101,7 +128,7 @@ class AnswerVocabulary:
             UserError: no answer occurs that often.
         """
         counts = Counter(map(normalise, most_common))
-        kept = sorted((-count, word) for word, count in counts.items() if count > more_than)
+        kept = sorted((-count, word) for word, count in counts.items() if word and count > more_than)
         if not kept:
             raise UserError(
                 f"no answer is the most common one of more than {more_than} questions; lower data.answer_min"
@@ -127,9 +154,10 @@ class AnswerTable:
             by_spelling.setdefault(normalise(word), []).append(answer)
         offsets, ids, soft, accuracy = [0], [], [], []
         for given in answers:
-            scores = {answer: [soft_score(n), 0.0] for answer, n in _counts(given, vocabulary.ids).items()}
-            for answer, n in _official_counts(given, vocabulary.ids, by_spelling).items():
-                scores.setdefault(answer, [0.0, 0.0])[1] = official_accuracy(n, len(given))
+            counts = _counts(given, vocabulary.ids)
+            scores = {answer: [vqa_accuracy(n, len(given)), 0.0] for answer, n in counts.items()}
+            for answer, n in _compared_counts(given, vocabulary.ids, by_spelling).items():
+                scores.setdefault(answer, [0.0, 0.0])[1] = vqa_accuracy(n, len(given))
             ids += scores
             soft += [values[0] for values in scores.values()]
             accuracy += [values[1] for values in scores.values()]
@@ -174,16 +202,17 @@ def _counts(given: Sequence[str], ids: dict[str, int]) -> Counter[int]:
     return Counter(ids[word] for word in map(normalise, given) if word in ids)
 
 
-def _official_counts(given: Sequence[str], ids: dict[str, int], by_spelling: dict[str, list[int]]) -> dict[int, int]:
-    """The same as the official evaluation counts: it normalises nothing where all annotators agree to the letter."""
-    cleaned = [clean(answer) for answer in given]
-    if len(set(cleaned)) == 1:
-        return {ids[cleaned[0]]: len(cleaned)} if cleaned[0] in ids else {}
-    return {answer: n for word, n in Counter(map(normalise, cleaned)).items() for answer in by_spelling.get(word, ())}
+def _compared_counts(given: Sequence[str], ids: dict[str, int], by_spelling: dict[str, list[int]]) -> dict[int, int]:
+    """The same as the evaluation counts, which does not always normalise."""
+    if to_the_letter(given):
+        answer = ids.get(clean(given[0]))
+        return {} if answer is None else {answer: len(given)}
+    return {answer: n for word, n in Counter(map(normalise, given)).items() for answer in by_spelling.get(word, ())}
 
 
 def by_kind(accuracy: np.ndarray, kinds: np.ndarray) -> dict[str, float]:
-    """Mean accuracy in percent of every kind of question, by name."""
-    names, which = np.unique(kinds, return_inverse=True)
-    means = np.bincount(which, accuracy) / np.bincount(which)
+    """Mean accuracy in percent of every kind of question, by name; questions whose kind is "" are left out."""
+    told = kinds != ""
+    names, which = np.unique(kinds[told], return_inverse=True)
+    means = np.bincount(which, accuracy[told]) / np.bincount(which)
     return {str(name): float(100 * mean) for name, mean in zip(names, means, strict=True)}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from common.errors import UserError
-from tasks.answers import AnswerTable, AnswerVocabulary, by_kind, normalise, official_accuracy, soft_score
+from tasks.answers import AnswerTable, AnswerVocabulary, by_kind, normalise, official_form, vqa_accuracy
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,13 @@ from tasks.answers import AnswerTable, AnswerVocabulary, by_kind, normalise, off
         ("12:30", "12:30"),
         ("it's", "it's"),
         ("Im", "im"),
-        ("An", ""),
+        ("An", "an"),
+        ("(A).", "a"),
+        ("(B).", "b"),
+        (" The  a", "the a"),
+        ("?", "?"),
+        (" + -\n", "+ -"),
+        (" \t", ""),
         ("ten o clock", "10 o clock"),
     ],
 )
@@ -43,31 +51,49 @@ def test_normalise(text: str, normal: str) -> None:
     assert normalise(text) == normal
 
 
+def test_the_official_form_may_be_empty() -> None:
+    assert [official_form(text) for text in ("An", "(a)", "?", "...", "The dog")] == ["", "", "", "", "dog"]
+
+
 def test_no_more_than_thirty_two_periods_go() -> None:
     assert normalise("." * 40 + "x") == "." * 8 + "x"
 
 
 @pytest.mark.parametrize(("matches", "percent"), [(0, 0), (1, 30), (2, 60), (3, 90), (4, 100), (10, 100)])
-def test_official_accuracy_of_ten(matches: int, percent: float) -> None:
-    assert 100 * official_accuracy(matches, 10) == pytest.approx(percent)
-    assert 100 * soft_score(matches) == pytest.approx(percent)
+def test_accuracy_of_ten_is_official_and_the_published_target(matches: int, percent: float) -> None:
+    assert 100 * vqa_accuracy(matches, 10) == pytest.approx(percent)
+    assert np.float32(vqa_accuracy(matches, 10)) == np.float32(min(1.0, 0.3 * matches))
 
 
-def test_official_accuracy_of_fewer() -> None:
-    # Of four people three said so: each of the three sees two others (2/3), the fourth sees three (1).
-    assert official_accuracy(3, 4) == pytest.approx((3 * 2 / 3 + 1) / 4)
-    assert official_accuracy(1, 1) == 0
+@pytest.mark.parametrize("annotators", range(2, 14))
+def test_accuracy_of_any_number_averages_over_those_left_out(annotators: int) -> None:
+    enough = min(3, annotators - 1)
+    for matches in range(annotators + 1):
+        said = [1] * matches + [0] * (annotators - matches)
+        # Every subset of all but one annotator, as the evaluation is described.
+        worth = [min(1, sum(others) / enough) for others in itertools.combinations(said, annotators - 1)]
+        assert vqa_accuracy(matches, annotators) == pytest.approx(sum(worth) / annotators)
 
 
-def definition(given: list[str], answer: str) -> float:
-    """The official evaluation of one question, written as it is described."""
+@pytest.mark.parametrize("annotators", [1, 2, 3, 4, 5, 10, 50])
+def test_a_unanimous_answer_is_right_and_any_answer_is_worth_something(annotators: int) -> None:
+    worth = [vqa_accuracy(matches, annotators) for matches in range(annotators + 1)]
+    assert worth[0] == 0 and worth[-1] == 1 and worth == sorted(worth) and min(worth[1:]) > 0
+    if annotators <= 4:
+        assert worth == pytest.approx([matches / annotators for matches in range(annotators + 1)])
+
+
+def definition(given: Sequence[str], answer: str) -> float:
+    """The evaluation of one question, written as it is described: the official one of ten, ours of other numbers."""
     people, said = [text.strip() for text in given], answer.strip()
-    if any(one != people[0] for one in people):
+    if len(people) != 10 or any(one != people[0] for one in people):
         people, said = [normalise(one) for one in people], normalise(said)
+    if len(people) == 1:
+        return float(people[0] == said)
     scores = []
     for left_out in range(len(people)):
         others = people[:left_out] + people[left_out + 1 :]
-        scores.append(min(1, sum(one == said for one in others) / 3))
+        scores.append(min(1, sum(one == said for one in others) / min(3, len(others))))
     return sum(scores) / len(scores)
 
 
@@ -75,7 +101,7 @@ def test_table_equals_the_definition() -> None:
     rng = random.Random(0)
     pool = ["yes", "Yes", "yes.", "no", "two", "2", "the dog", "dog", "dogs", "dont", "don't", "1,000", "1000", "an"]
     vocabulary = AnswerVocabulary([*sorted({normalise(answer) for answer in pool}), "two", "never"])
-    given = [[rng.choice(rng.sample(pool, 3)) for _ in range(rng.choice((10, 10, 1, 2, 5)))] for _ in range(400)]
+    given = [[rng.choice(rng.sample(pool, 3)) for _ in range(rng.choice((10, 10, 1, 2, 3, 5, 12)))] for _ in range(400)]
     table, rows = AnswerTable(given, vocabulary), np.arange(400)
     totals = np.zeros(len(vocabulary))
     for answer, word in enumerate(vocabulary.words):
@@ -97,8 +123,26 @@ def test_agreement_to_the_letter_is_judged_as_it_stands() -> None:
     assert table.targets(np.array([0, 1])).tolist() == [[1, 0], [1, 0]]
 
 
+def test_other_than_ten_answers_are_never_judged_to_the_letter() -> None:
+    vocabulary = AnswerVocabulary(["2", "red"])
+    table = AnswerTable([["Two"], ["Red."] * 3, ["Red."] * 10], vocabulary)
+    assert table.accuracy(np.arange(3), np.array([0, 1, 1])).tolist() == [1, 1, 0]
+    assert table.targets(np.arange(3)).tolist() == [[1, 0], [0, 1], [0, 1]]
+
+
+def test_answers_without_an_official_form_count_as_spelled() -> None:
+    vocabulary = AnswerVocabulary.of(["A", "?", "the", "", " "], 0)
+    assert vocabulary.words == ["?", "a", "the"]
+    table = AnswerTable([["A"] * 10, ["a"] * 9 + ["the"], ["?"] * 6 + ["red"] * 4], vocabulary)
+    scores = [[0, 1, 0], [0, 1, 0.3], [1, 0, 0]]
+    np.testing.assert_allclose(table.targets(np.arange(3)), scores, rtol=1e-6)
+    given = [table.accuracy(np.arange(3), np.full(3, answer)) for answer in range(3)]
+    np.testing.assert_allclose(np.transpose(given), scores)
+
+
 def test_targets_are_soft_scores_of_known_answers() -> None:
-    table = AnswerTable([["yes", "yes", "Yes.", "no", "maybe"], ["what"]], AnswerVocabulary(["no", "yes"]))
+    asked = [["yes", "yes", "Yes.", "no", *["maybe"] * 6], ["what"]]
+    table = AnswerTable(asked, AnswerVocabulary(["no", "yes"]))
     np.testing.assert_allclose(table.targets(np.array([1, 0, 0])), [[0, 0], [0.3, 0.9], [0.3, 0.9]], rtol=1e-6)
     assert table.accuracy(np.array([1]), np.array([0])).tolist() == [0]
 
@@ -119,6 +163,8 @@ def test_vocabulary_by_frequency() -> None:
 
 def test_by_kind() -> None:
     assert by_kind(np.array([1.0, 0.5, 0.0]), np.array(["b", "a", "b"])) == {"a": 50.0, "b": 50.0}
+    assert by_kind(np.array([1.0, 0.5]), np.array(["", "a"])) == {"a": 50.0}
+    assert by_kind(np.array([1.0]), np.array([""])) == {}
 
 
 def test_the_whole_validation_split_takes_seconds() -> None:
