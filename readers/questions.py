@@ -1,9 +1,7 @@
-"""Files in VQA's format: questions, what people answered to them, and submissions to the evaluation server."""
+"""Questions about images in VQA's format, and what its other files have in common with theirs."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +9,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import read_json
-from readers.entries import field, first_few
+from readers.entries import field
+from readers.texts import text_field
 from readers.tokens import tokenise
 
 
@@ -22,15 +21,7 @@ class Questions(NamedTuple):
     ids: np.ndarray  # (Q,) int64
     images: np.ndarray  # (Q,) int64 image ids
     tokens: list[list[str]]
-
-
-class Annotations(NamedTuple):
-    """What people answered, in the order of the questions."""
-
-    answers: list[list[str]]
-    most_common: list[str]
-    question_types: list[str]
-    answer_types: list[str]
+    source: str  # the data set's address as the file's head has it in info.url, "" where it has none
 
 
 def read_questions(path: Path) -> Questions:
@@ -39,87 +30,51 @@ def read_questions(path: Path) -> Questions:
     Raises:
         UserError: it is missing, malformed or empty, or a question id is in it twice.
     """
-    fields = {"question_id": int, "image_id": int, "question": str}
-    entries = _entries(path, "questions", fields, "a file of VQA questions")
-    ids = _ids(path, "questions", entries)
-    images = np.array([entry["image_id"] for entry in entries], np.int64)
-    return Questions(path, ids, images, [tokenise(entry["question"]) for entry in entries])
+    what = "a file of VQA questions"
+    content = read_json(path, what)
+    ids, images, tokens = [], [], []
+    for number, entry in enumerate(_entries(path, content, "questions", what)):
+        where = f"{path}, questions[{number}]"
+        ids.append(field(where, entry, "question_id", int))
+        images.append(field(where, entry, "image_id", int))
+        tokens.append(tokenise(text_field(where, entry, "question")))
+    return Questions(path, unique_ids(path, "questions", ids), np.array(images, np.int64), tokens, _source(content))
 
 
-def read_annotations(path: Path, questions: Questions, kinds: bool = True) -> Annotations:
-    """Read a file of annotations in VQA's format and put them in the order of the questions.
-
-    Args:
-        path: the file.
-        questions: what the annotations answer; every question needs its annotation.
-        kinds: read the most common answer and the two types, which must be there; without it they are all "".
+def read_entries(path: Path, key: str, what: str) -> list[Any]:
+    """The list that a file in VQA's format has under ``key``; a file may also be that list alone.
 
     Raises:
-        UserError: the file is missing, malformed or empty, or does not fit the questions.
+        UserError: the file is missing, malformed or empty.
     """
-    extra = ("multiple_choice_answer", "question_type", "answer_type")
-    fields = {"question_id": int, "answers": list, **dict.fromkeys(extra if kinds else (), str)}
-    entries = _entries(path, "annotations", fields, "a file of VQA annotations")
-    ids = _ids(path, "annotations", entries)
-    for one, other, where, lack in (
-        (ids, questions.ids, path, f"have no question in {questions.path}"),
-        (questions.ids, ids, questions.path, f"have no annotation in {path}"),
-    ):
-        alone = np.setdiff1d(one, other, assume_unique=True)
-        if alone.size:
-            raise UserError(
-                f"{alone.size} question ids of {where} {lack}: {first_few(alone)}; the two files must fit together"
-            )
-    place = np.argsort(ids)[np.argsort(np.argsort(questions.ids))]
-    answers = [_answers(path, number, entry["answers"]) for number, entry in enumerate(entries)]
-    ordered = [entries[i] for i in place]
-    texts = ([sys.intern(entry[name]) if kinds else "" for entry in ordered] for name in extra)
-    return Annotations([answers[i] for i in place], *texts)
+    return _entries(path, read_json(path, what), key, what)
 
 
-def _entries(path: Path, key: str, fields: Mapping[str, type], what: str) -> list[dict[str, Any]]:
-    content = read_json(path, what)
-    entries = content.get(key) if isinstance(content, dict) else None
+def _entries(path: Path, content: Any, key: str, what: str) -> list[Any]:
+    entries = content.get(key) if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
-        raise UserError(f"{path} has no {key}; {what} holds a list of them under {key!r}")
-    for number, entry in enumerate(entries):
-        where = f"{path}, {key}[{number}]"
-        for name, kind in fields.items():
-            value = field(where, entry, name, kind)
-            entry[name] = value
+        raise UserError(f"{path} has no {key}; {what} holds a list of them under {key!r}, or is that list")
     return entries
 
 
-def _ids(path: Path, key: str, entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    ids = np.array([entry["question_id"] for entry in entries], np.int64)
-    found, counts = np.unique(ids, return_counts=True)
-    if len(found) < len(ids):
+def _source(content: Any) -> str:
+    info = content.get("info") if isinstance(content, dict) else None
+    url = info.get("url") if isinstance(info, dict) else None
+    return url if isinstance(url, str) else ""
+
+
+def unique_ids(path: Path, key: str, ids: list[int]) -> np.ndarray:
+    """(Q,) int64 the question ids of a file.
+
+    Raises:
+        UserError: one is there twice.
+    """
+    array = np.array(ids, np.int64)
+    found, counts = np.unique(array, return_counts=True)
+    if len(found) < len(array):
         twice = found[counts > 1][0]
-        first, second = np.flatnonzero(ids == twice)[:2]
+        first, second = np.flatnonzero(array == twice)[:2]
         raise UserError(
             f"{path} has question_id {twice} twice, in {key}[{first}] and {key}[{second}]; keep one of them"
         )
-    return ids
-
-
-def _answers(path: Path, number: int, given: Sequence[Any]) -> list[str]:
-    try:
-        # A few thousand different answers make up millions of them.
-        answers = [sys.intern(answer["answer"]) for answer in given]
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{path}, annotations[{number}]: every one of 'answers' needs a text 'answer'") from error
-    if not answers:
-        raise UserError(f"{path}, annotations[{number}]: 'answers' is empty; somebody must have answered")
-    return answers
-
-
-def check_submission(path: Path, ids: np.ndarray) -> None:
-    """Make sure that a file answers every question exactly once, with a text.
-
-    Raises:
-        UserError: it does not.
-    """
-    entries = read_json(path, "a submission")
-    answered = sorted(entry["question_id"] for entry in entries if isinstance(entry["answer"], str))
-    if len(answered) != len(entries) or answered != sorted(ids.tolist()):
-        raise UserError(f"{path} does not answer each of the {len(ids)} questions once with a text; write it again")
+    return array

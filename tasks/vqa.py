@@ -20,9 +20,11 @@ from torch import Tensor, nn
 
 from common.errors import check_known
 from common.files import write_json
+from readers.annotations import Annotations, read_annotations
 from readers.data_root import find_path
 from readers.feature_store import FeatureStore
-from readers.questions import Annotations, Questions, check_submission, read_annotations, read_questions
+from readers.questions import Questions, read_questions
+from readers.submissions import check_submission
 from readers.words import TokenStore, Vocabulary
 from space.heads import PooledClassifier
 from space.inputs import Inputs
@@ -30,24 +32,31 @@ from space.network import Model
 from tasks.answers import AnswerTable, AnswerVocabulary, by_kind
 from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
 from tasks.showcase import Line, Prediction, pooled, with_lines
+from tasks.vqa_notes import annotators, coverage, incomplete
 
 
 class Part(NamedTuple):
-    """The files of one release: questions, annotations (None where they are secret), folders of features."""
+    """The files of one release: questions, annotations (None where they are secret), folders of features.
+
+    ``size`` is how many questions VQA v2 has, None where the part is not VQA's (visualqa.org/download.html).
+    """
 
     questions: str
     annotations: str | None
     features: tuple[str, ...]
+    size: int | None
 
 
 PARTS = {
     "train": Part(
-        "v2_OpenEnded_mscoco_train2014_questions.json", "v2_mscoco_train2014_annotations.json", ("train2014",)
+        "v2_OpenEnded_mscoco_train2014_questions.json", "v2_mscoco_train2014_annotations.json", ("train2014",), 443_757
     ),
-    "val": Part("v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json", ("val2014",)),
-    "vg": Part("VG_questions.json", "VG_annotations.json", ("train2014", "val2014")),
-    "test": Part("v2_OpenEnded_mscoco_test2015_questions.json", None, ("test2015",)),
-    "test-dev": Part("v2_OpenEnded_mscoco_test-dev2015_questions.json", None, ("test2015",)),
+    "val": Part(
+        "v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json", ("val2014",), 214_354
+    ),
+    "vg": Part("VG_questions.json", "VG_annotations.json", ("train2014", "val2014"), None),
+    "test": Part("v2_OpenEnded_mscoco_test2015_questions.json", None, ("test2015",), 447_793),
+    "test-dev": Part("v2_OpenEnded_mscoco_test-dev2015_questions.json", None, ("test2015",), 107_394),
 }
 TRAINED_ON = ("train", "train+val", "train+val+vg")
 TESTS = ("test", "test-dev")
@@ -92,8 +101,9 @@ class Samples(NamedTuple):
     images: np.ndarray  # (Q,) image ids
     tokens: TokenStore
     answers: AnswerTable | None  # None where annotations are secret
-    question_types: np.ndarray  # (Q,) texts
-    answer_types: np.ndarray  # (Q,) texts
+    question_types: np.ndarray  # (Q,) texts, "" where it is not known
+    answer_types: np.ndarray  # (Q,) texts, "" where it is not known
+    notes: Sequence[str] = ()  # what people should know of these questions
 
 
 class VqaSplit(Split):
@@ -183,7 +193,7 @@ class VisualQuestionAnswering(Task):
         """The annotations of a part, read once."""
         if part not in self._annotations:
             path = self.texts / PARTS[part].annotations
-            self._annotations[part] = read_annotations(path, self.questions(part), kinds=part != "vg")
+            self._annotations[part] = read_annotations(path, self.questions(part))
         return self._annotations[part]
 
     def _vocabulary(self) -> Vocabulary:
@@ -208,14 +218,23 @@ class VisualQuestionAnswering(Task):
 
     @property
     def remarks(self) -> list[str]:
-        """Also whether val can be believed."""
-        return super().remarks + self._caution
+        """Also whether val can be believed, and what should be known of the questions that the run has read."""
+        return super().remarks + self._caution + self._notes(list(self._questions))
 
     @property
     def _caution(self) -> list[str]:
         if "val" not in self.trained_on:
             return []
         return [f"note: val is trained on (SPLIT={self.data.split}), its accuracy says nothing about new questions"]
+
+    def _notes(self, parts: Sequence[str]) -> list[str]:
+        """What people should know of these parts."""
+        answers = {part: self._annotations[part].answers for part in parts if part in self._annotations}
+        beside_vqa = any(len(self.questions(part).ids) == PARTS[part].size for part in ("train", "val"))
+        notes = [*annotators(answers), *coverage(answers, self.answers, self.data.answer_min)]
+        for part in filter(TESTS.__contains__, parts):
+            notes += incomplete(part, self.questions(part), PARTS[part].size, beside_vqa)
+        return notes
 
     @property
     def test_splits(self) -> list[str]:
@@ -251,6 +270,7 @@ class VisualQuestionAnswering(Task):
             AnswerTable(answers, self.answers) if known else None,
             np.array([kind for annotations in known for kind in annotations.question_types]),
             np.array([kind for annotations in known for kind in annotations.answer_types]),
+            self._notes(parts),
         )
 
     def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:
@@ -265,7 +285,7 @@ class VisualQuestionAnswering(Task):
         return {"loss": F.binary_cross_entropy_with_logits(logits, scores, reduction="sum"), "accuracy": 100 * accuracy}
 
     def evaluate(self, model: Model, split: VqaSplit, batch_size: int) -> Evaluation:
-        """The official accuracy in percent, overall and by kind, and what was answered."""
+        """The official accuracy in percent, overall and by kind where kinds are known, and what was answered."""
         samples, rows = split.samples, split.rows
         given = predict(model, split, batch_size)
         predictions = [
@@ -274,7 +294,7 @@ class VisualQuestionAnswering(Task):
         ]
         if samples.answers is None:
             note = "the answers to these questions are secret; the evaluation server scores the predictions"
-            return Evaluation({}, predictions=predictions, notes=[note])
+            return Evaluation({}, predictions=predictions, notes=[note, *samples.notes])
         accuracy = samples.answers.accuracy(rows, given)
         constant, chance = samples.answers.best_constant(rows)
         note = f"{len(rows)} questions; always {self.answers.words[constant]!r} would score {100 * chance:.2f}"
@@ -282,7 +302,7 @@ class VisualQuestionAnswering(Task):
             {"accuracy": float(100 * accuracy.mean()), **by_kind(accuracy, samples.answer_types[rows])},
             by_kind(accuracy, samples.question_types[rows]),
             predictions,
-            [note, *self._caution],
+            [note, *samples.notes, *self._caution],
         )
 
     def save_predictions(self, predictions: Any, folder: Path, version: str, split: str) -> list[Path]:

@@ -17,11 +17,10 @@ from parity import load_reference, needs_reference
 from common.errors import UserError
 from genotypes.genotype import Genotype
 from readers.feature_pack import open_pack
-from readers.questions import check_submission
 from retrain.model import build
 from retrain.run import main as retrain
 from space.settings import ModelSettings
-from tasks.base import Batch, eval_mode
+from tasks.base import Batch, Evaluation, eval_mode
 from tasks.vqa import VisualQuestionAnswering, VqaData, predict
 
 REAL = Path(__file__).parents[2] / "shared" / "real" / "easyvqa"
@@ -134,6 +133,82 @@ def test_scores_of_given_answers(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert found.predictions[0] == {"question_id": 101000, "answer": "no"} and len(found.predictions) == 16
 
 
+def answered(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change every annotation of train and val."""
+    for part in ("train", "val"):
+        name = ANNOTATIONS.format(f"{part}2014")
+        entries = tiny_vqa.read(root, name, "annotations")
+        for entry in entries:
+            change(entry)
+        tiny_vqa.write(root, name, "annotations", entries)
+
+
+def evaluated(task: VisualQuestionAnswering, monkeypatch: pytest.MonkeyPatch, answer: str) -> Evaluation:
+    """Val's score of a network that always gives this answer."""
+    split = task.split("val")
+    monkeypatch.setattr("tasks.vqa.predict", lambda *_: np.full(len(split), task.answers.ids[answer]))
+    return task.evaluate(None, split, 8)
+
+
+def test_one_answer_a_question_counts_in_full(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(root, lambda one: one.update(answers=[one["multiple_choice_answer"].capitalize()]))
+    task = make(root)
+    found = evaluated(task, monkeypatch, "no")
+    assert found.metrics == {"accuracy": 37.5, "other": 0.0, "yes/no": 75.0}
+    said = "not all questions of val have 10 answers (questions with 1 answer: 16);"
+    assert any(said in note for note in found.notes)
+    assert any("of train and val have 10 answers (questions with 1 answer: 64);" in line for line in task.remarks)
+    assert task.split("train").batch(np.arange(48), np.random.default_rng(0)).targets["scores"].max(1)[0].min() == 1
+
+
+def test_letters_are_answers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def letter(one: dict[str, Any]) -> None:
+        told = {"no": "A", "yes": "b"}.get(one["multiple_choice_answer"], "The")
+        one.update(multiple_choice_answer=told, answers=[{"answer": told}] * 10)
+
+    answered(root, letter)
+    task = make(root)
+    assert task.answers.words == ["the", "a", "b"]
+    found = evaluated(task, monkeypatch, "a")
+    assert found.metrics["yes/no"] == 75.0 and {one["answer"] for one in found.predictions} == {"a"}
+
+
+def test_what_annotations_do_not_say_is_not_scored(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bare(one: dict[str, Any]) -> None:
+        for name in ("multiple_choice_answer", "question_type", "answer_type"):
+            del one[name]
+
+    before = make(root).answers.words
+    answered(root, bare)
+    task = make(root)
+    found = evaluated(task, monkeypatch, "no")
+    assert task.answers.words == before and found.metrics == {"accuracy": 37.5} and found.details == {}
+
+
+def test_few_known_answers_are_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make(root, answer_min=20)
+    assert task.answers.words == ["no"]
+    said = "the 1 answers known cover 38 % of val's questions"
+    assert any(said in note for note in evaluated(task, monkeypatch, "no").notes)
+    assert any(said in line for line in task.remarks) and any("of train's questions" in line for line in task.remarks)
+    assert not any("known cover" in line for line in make(root).remarks)
+
+
+def test_part_of_vqa_s_test_is_told_before_and_after_training(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(url: str) -> VisualQuestionAnswering:
+        asked = tiny_vqa.read(root, QUESTIONS.format("test2015"), "questions")
+        content = {"info": {"url": url}, "questions": asked}
+        (root / "vqa" / QUESTIONS.format("test2015")).write_text(json.dumps(content))
+        return make(root)
+
+    said = "warning: test has 8 questions, VQA v2 has 447,793"
+    monkeypatch.setattr("tasks.vqa.predict", lambda model, split, size: np.zeros(len(split), np.int64))
+    for url, warned in (("http://visualqa.org", True), ("http://my.set", False)):
+        task = tell(url)
+        notes = task.evaluate(None, task.split("test"), 8).notes
+        assert any(said in note for note in notes) == any(said in line for line in task.remarks) == warned
+
+
 def test_predictions_stand_in_the_order_of_the_questions(root: Path) -> None:
     task = make(root)
     split, model = task.split("val"), small_model(task)
@@ -141,20 +216,6 @@ def test_predictions_stand_in_the_order_of_the_questions(root: Path) -> None:
     with eval_mode(model):
         alone = [int(model(split.batch(np.array([i]), np.random.default_rng(0)).inputs).argmax(1)) for i in range(16)]
         assert predict(model, split, 5).tolist() == alone
-
-
-def test_submissions_are_checked(tmp_path: Path) -> None:
-    path, ids = tmp_path / "result.json", np.array([7, 8])
-    for broken in (
-        [{"question_id": 7, "answer": "no"}],
-        [{"question_id": 7, "answer": "no"}, {"question_id": 7, "answer": "no"}],
-        [{"question_id": 7, "answer": "no"}, {"question_id": 8, "answer": 2}],
-    ):
-        path.write_text(json.dumps(broken))
-        with pytest.raises(UserError, match="result.json does not answer each of the 2 questions once"):
-            check_submission(path, ids)
-    path.write_text('[{"question_id": 8, "answer": ""}, {"question_id": 7, "answer": "no"}]')
-    check_submission(path, ids)
 
 
 def test_training_without_test_files_then_a_submission(
@@ -240,10 +301,18 @@ Q, A = (QUESTIONS, "questions"), (ANNOTATIONS, "annotations")
         (Q, lambda e: e.clear(), "has no questions; a file of VQA questions holds a list of them"),
         (Q, lambda e: e[3].pop("image_id"), r"questions\[3\]: 'image_id' is missing or not a whole number"),
         (Q, lambda e: e[3].update(question=5), r"questions\[3\]: 'question' is missing or not a text"),
-        (Q, lambda e: e[0].update(image_id=77), "1 of the 25 images of the questions of .* no features .*: 77"),
-        (A, lambda e: e[2].pop("answer_type"), r"annotations\[2\]: 'answer_type' is missing"),
+        (A, lambda e: e[2].update(answer_type=5), r"annotations\[2\]: 'answer_type' is missing or not a text"),
+        (
+            A,
+            lambda e: e[2].update(image_id=3),
+            "the image_id of 1 questions in .* is not that in .*: question 23001 has 3",
+        ),
         (A, lambda e: e[2]["answers"].clear(), r"annotations\[2\]: 'answers' is empty"),
-        (A, lambda e: e[2]["answers"][3].pop("answer"), r"annotations\[2\]: every one of 'answers'"),
+        (
+            A,
+            lambda e: e[2]["answers"][3].pop("answer"),
+            r"annotations\[2\]: answers\[3\] is .*; each of 'answers'",
+        ),
     ],
 )
 def test_bad_files_are_named(root: Path, file: tuple[str, str], change: Change, said: str) -> None:
@@ -256,13 +325,19 @@ def test_bad_files_are_named(root: Path, file: tuple[str, str], change: Change, 
     assert name in str(caught.value)
 
 
+def test_images_need_features(root: Path) -> None:
+    (root / "coco_extract/train2014/COCO_train2014_000000000024.jpg.npz").unlink()
+    with pytest.raises(UserError, match="1 of the 24 images of the questions of .* no features .*: 24"):
+        make(root).split("train")
+
+
 def test_other_bad_files(root: Path) -> None:
     path = root / "vqa" / QUESTIONS.format("val2014")
     whole = path.read_text()
     path.write_text(whole[:200])
     with pytest.raises(UserError, match="val2014_questions.json is not valid JSON at line 1, column"):
         make(root)
-    path.write_text("[]")
+    path.write_text("{}")
     with pytest.raises(UserError, match="val2014_questions.json has no questions"):
         make(root)
     path.write_text(whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import pickle
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny_vqa
 import torch
 from older_root import WORDS, answer, make_root, options, word
 from parity import REFERENCE, needs_reference, reference
@@ -24,6 +26,9 @@ from space.inputs import Inputs
 from tasks.base import Task, eval_mode
 from tasks.find import find_task
 from tasks.retrieval import metrics as ranked
+from tasks.vqa import VisualQuestionAnswering, VqaData
+from tools.original import lists
+from tools.original.convert import EMBEDDING, OUTPUTS, fit
 from tools.original.convert import main as import_weights
 
 TASKS = ("itm", "vqa", "vgd")
@@ -286,6 +291,38 @@ def test_a_network_is_not_read_with_other_answers() -> None:
     task.answers.words.reverse()
     with pytest.raises(UserError, match="knows 50 answers, the data gives 50 others; use the annotations"):
         restore(out, task, None)
+
+
+def letters(root: Path, *answers: str) -> VisualQuestionAnswering:
+    """A task whose questions have these most common answers in turn, the network knowing those of more than four."""
+    for part in ("train2014", "val2014"):
+        name = f"v2_mscoco_{part}_annotations.json"
+        entries = tiny_vqa.read(root, name, "annotations")
+        told = zip(entries, itertools.cycle(answers), strict=False)
+        tiny_vqa.write(root, name, "annotations", [one | {"multiple_choice_answer": text} for one, text in told])
+    entries = tiny_vqa.read(root, "v2_OpenEnded_mscoco_val2014_questions.json", "questions")
+    tiny_vqa.write(root, "v2_OpenEnded_mscoco_test2015_questions.json", "questions", entries)
+    return VisualQuestionAnswering(VqaData(root=str(root), answer_min=4))
+
+
+def test_answers_without_an_official_form_take_the_row_of_the_original_s_empty_one() -> None:
+    task = letters(tiny_vqa.make_root(Path("tiny")), "red", "a", "?", "gray", "red", "red")
+    assert lists.answers(task) == ["red", "", "gray"] and task.labels == ["red", "?", "a", "gray"]
+    state = {EMBEDDING: torch.zeros(len(lists.words(task)), 2), **{name: torch.arange(3.0) for name in OUTPUTS}}
+    fitted = fit(Path("x.pkl"), state, task)
+    assert [fitted[name].tolist() for name in OUTPUTS] == [[0, 1, 1, 2]] * 2
+
+
+def test_the_original_counts_by_the_most_common_answer() -> None:
+    task = letters(tiny_vqa.make_root(Path("tiny")), "red")
+    name = "v2_mscoco_val2014_annotations.json"
+    entries = tiny_vqa.read(Path("tiny"), name, "annotations")
+    del entries[2]["multiple_choice_answer"]
+    tiny_vqa.write(Path("tiny"), name, "annotations", entries)
+    with pytest.raises(
+        UserError, match=r"val2014_annotations.json, annotations\[2\]: 'multiple_choice_answer' is missing"
+    ):
+        lists.answers(task)
 
 
 def spoiled(name: str, **sides: tuple[str, ...]) -> str:

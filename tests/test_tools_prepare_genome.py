@@ -66,11 +66,37 @@ def test_kept_are_coco_images_and_known_answers(root: Path, tmp_path: Path, caps
     assert [(a["multiple_choice_answer"], a["answer_type"]) for a in annotations] == [
         ("green", "other"), ("no", "yes/no"), ("red", "other"),
     ]  # fmt: skip
-    assert "VG_questions.json: 3 questions" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "VG_questions.json: 3 questions" in said
+    assert "questions of Visual Genome: 3 kept, 1 answered by none of the 6 known answers, 1 about an image" in said
     task = VisualQuestionAnswering(VqaData(root=str(root), split="train+val+vg", answer_min=3))
     split = task.split("train")
     assert len(split) == 67 and split.image_ids[-3:].tolist() == [101, 101, 5]
     assert split.samples.answers.targets(split.rows[-3:]).max(1)[0].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("number", "image"), [("id", "image"), ("qa_id", "image_id"), ("id", "image_id")])
+def test_questions_in_a_row_are_kept_alike(root: Path, tmp_path: Path, number: str, image: str) -> None:
+    flat = [
+        {number: one["qa_id"], image: entry["id"], "question": one["question"], "answer": one["answer"]}
+        for entry in ASKED
+        for one in entry["qas"]
+    ]
+    for folder, questions in (("by_image", ASKED), ("in_a_row", flat)):
+        run(root, genome(tmp_path / folder, questions=questions))
+        written = [(root / "vqa" / name).read_bytes() for name in ("VG_questions.json", "VG_annotations.json")]
+        if folder == "by_image":
+            expected = written
+    assert written == expected
+
+
+def test_answers_without_an_official_form_are_known_by_their_spelling(root: Path, tmp_path: Path) -> None:
+    name = "v2_mscoco_train2014_annotations.json"
+    entries = tiny_vqa.read(root, name, "annotations")
+    tiny_vqa.write(root, name, "annotations", [entry | {"multiple_choice_answer": "a"} for entry in entries])
+    run(root, genome(tmp_path / "vg", questions=[{"id": 1, "qas": [qa(10, 1, "A."), qa(11, 1, "The.")]}]))
+    (kept,) = tiny_vqa.read(root, "VG_annotations.json", "annotations")
+    assert kept["multiple_choice_answer"] == "a" and {one["answer"] for one in kept["answers"]} == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -79,17 +105,29 @@ def test_kept_are_coco_images_and_known_answers(root: Path, tmp_path: Path, caps
         ([{"image_id": 1}], ASKED, "image_data.json, entry 0: 'coco_id' is missing or not a whole number"),
         ([{"coco_id": 1}], ASKED, "image_data.json, entry 0: 'id' is missing or not a whole number"),
         ([5], ASKED, "image_data.json, entry 0: 'image_id' is missing or not a whole number"),
-        (IMAGES, [{"id": 1}], "question_answers.json, entry 0: 'qas' is missing or not a list"),
+        (IMAGES, [{"id": 1}], "question_answers.json, entry 0 is of no form that is known: .* and its 'qas', or"),
+        (IMAGES, [5], "question_answers.json, entry 0 is of no form that is known"),
+        (IMAGES, [{"id": 1, "qas": {}}], "question_answers.json, entry 0: 'qas' is missing or not a list"),
+        (IMAGES, [{"id": 1, "qas": [5]}], r"entry 0, qas\[0\]: 'question' is missing or not a text"),
+        (IMAGES, [{"question": "?", "answer": "no", "id": 1}], "entry 0: 'image' is missing or not a whole number"),
+        (IMAGES, asked(answer="\ud83d"), r"entry 0, qas\[1\] holds half a character"),
         (IMAGES, asked(question=None), r"entry 0, qas\[1\]: 'question' is missing or not a text"),
         (IMAGES, asked(question=7), r"entry 0, qas\[1\]: 'question' is missing or not a text"),
         (IMAGES, asked(answer=None), r"entry 0, qas\[1\]: 'answer' is missing or not a text"),
         (IMAGES, asked(answer=2), r"question_answers.json, entry 0, qas\[1\]: 'answer' is missing or not a text"),
         (IMAGES, asked(qa_id="x11"), r"entry 0, qas\[1\]: 'qa_id' is missing or not a whole number"),
         (IMAGES, asked(qa_id=10), r"question_answers.json, entry 0, qas\[1\]: qa_id 10 is there twice; keep one"),
-        ({}, ASKED, "image_data.json holds no list of images"),
-        (IMAGES, [], "question_answers.json holds no list of images"),
-        (IMAGES, ASKED[1:2], "no question under .* has an image in COCO's train or val and one of the 6 known"),
-        (IMAGES, ASKED[4:], "no question under .* has an image in COCO's train or val"),
+        ({}, ASKED, "image_data.json holds no list; it should be"),
+        (IMAGES, [], "question_answers.json holds no list; it should be"),
+        (IMAGES, [{"id": 1, "qas": []}], "none of the questions under .* can be kept: there are none;"),
+        (IMAGES, ASKED[1:2], "can be kept: 1 about an image that is not in COCO;"),
+        (IMAGES, ASKED[3:4], "can be kept: 1 about an image that image_data.json does not have;"),
+        (IMAGES, ASKED[4:], "can be kept: 1 about an image of COCO that no question of VQA's train or val is about;"),
+        (
+            IMAGES,
+            [{"id": 1, "qas": [qa(1, 1, "Pink"), qa(2, 1, "Teal"), qa(3, 1, "")]}],
+            "can be kept: 3 answered by none of the 6 known answers;",
+        ),
     ],
 )
 def test_other_files_are_refused(root: Path, tmp_path: Path, images: Any, questions: Any, said: str) -> None:

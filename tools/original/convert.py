@@ -137,7 +137,9 @@ def fit(path: Path, state: Mapping[str, Tensor], task: Task) -> dict[str, Tensor
         missing = [name for name in OUTPUTS if name not in state]
         _refuse(path, missing, [], [])
         check_count(path, "answers", answers, len(state[OUTPUTS[0]]), hint)
-        order = torch.tensor([answers.index(label) for label in task.labels])
+        rows = {answer: row for row, answer in enumerate(answers)}
+        # Labels that the original has no name for share the row of its "".
+        order = torch.tensor([rows[label if label in rows else ""] for label in task.labels])
         fitted |= {name: state[name][order] for name in OUTPUTS}
     return fitted
 

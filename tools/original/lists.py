@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from common.errors import UserError
 from common.files import read_json
 from readers.expressions import load_pickle
+from readers.questions import read_entries
+from readers.texts import text_field
 from readers.tokens import published_tokens
 from readers.words import SPECIAL
-from tasks.answers import normalise
+from tasks.answers import official_form
 from tasks.base import Task
 from tasks.vqa import PARTS
 
@@ -32,13 +35,23 @@ def words(task: Task) -> list[str]:
 
 
 def answers(task: Task) -> list[str]:
-    """Of visual question answering those that are most common often enough, otherwise none."""
+    """Of visual question answering those that are most common often enough, otherwise none.
+
+    One of them may be "", which stands there for all answers that the official form leaves nothing of.
+
+    Raises:
+        UserError: an annotation has no ``multiple_choice_answer``, by which the original counts.
+    """
     if not task.labels:
         return []
     paths = [task.texts / PARTS[part].annotations for part in ("train", "val")]
-    given = [one for path in paths for one in read_json(path, "a file of VQA annotations")["annotations"]]
-    counts = Counter(normalise(one["multiple_choice_answer"]) for one in given)
+    counts = Counter(official_form(answer) for path in paths for answer in _most_common(path))
     return [answer for answer, count in counts.items() if count > task.data.answer_min]
+
+
+def _most_common(path: Path) -> Iterator[str]:
+    for number, entry in enumerate(read_entries(path, "annotations", "a file of VQA annotations")):
+        yield text_field(f"{path}, annotations[{number}]", entry, "multiple_choice_answer")
 
 
 def _captions(task: Task) -> Texts:
