@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from readers.entries import shortened
 from readers.questions import Questions
 from tasks.answers import ANNOTATORS, ENOUGH, AnswerVocabulary, clean, normalise, to_the_letter
 
@@ -25,8 +26,8 @@ def annotators(answers: Answers) -> list[str]:
     more = ", ..." if len(counts) > LISTED else ""
     return [
         f"note: not all questions of {' and '.join(answers)} have {ANNOTATORS} answers (questions with "
-        f"{', '.join(listed)}{more}); VQA's accuracy is of {ANNOTATORS}, with n an answer counts in full that "
-        f"min({ENOUGH}, n - 1) of the other annotators gave, and where n is 1 if it is that one"
+        f"{', '.join(listed)}{more}); the official accuracy is for {ANNOTATORS}: of n answers it is taken with "
+        f"min({ENOUGH}, n - 1) in place of {ENOUGH}, and a single answer is right or wrong"
     ]
 
 
@@ -37,8 +38,8 @@ def coverage(answers: Answers, vocabulary: AnswerVocabulary, answer_min: int) ->
         known = sum(any(normalise(one) in vocabulary.ids for one in people) for people in given) / len(given)
         if known < FEW:
             notes.append(
-                f"note: the {len(vocabulary)} answers known cover {100 * known:.0f} % of {part}'s questions, the rest "
-                f"cannot be answered; known is what is the most common answer of more than {answer_min} questions, "
+                f"note: the known answers ({len(vocabulary)}) cover {100 * known:.0f} % of {part}'s questions, no more "
+                f"can be answered; known is what is the most common answer of more than {answer_min} questions, "
                 "lower data.answer_min"
             )
         agreed = [clean(people[0]) for people in given if to_the_letter(people)]
@@ -46,8 +47,8 @@ def coverage(answers: Answers, vocabulary: AnswerVocabulary, answer_min: int) ->
         if len(lost) > MANY * len(given):
             notes.append(
                 f"note: {len(lost):,} of {part}'s {len(given):,} questions score 0 whatever is answered: all "
-                f"{ANNOTATORS} answers are spelled like {lost[0]!r}, which VQA's accuracy then compares to the letter; "
-                f"write {normalise(lost[0])!r}"
+                f"{ANNOTATORS} answers are spelled like {shortened(lost[0])}, and the official accuracy compares "
+                f"them to the letter; write {shortened(normalise(lost[0]))}"
             )
     return notes
 

@@ -21,7 +21,7 @@ from retrain.model import build
 from retrain.run import main as retrain
 from space.settings import ModelSettings
 from tasks.base import Batch, Evaluation, eval_mode
-from tasks.vqa import VisualQuestionAnswering, VqaData, predict
+from tasks.vqa import PARTS, VisualQuestionAnswering, VqaData, predict
 
 REAL = Path(__file__).parents[2] / "shared" / "real" / "easyvqa"
 QUESTIONS, ANNOTATIONS = "v2_OpenEnded_mscoco_{}_questions.json", "v2_mscoco_{}_annotations.json"
@@ -188,25 +188,34 @@ def test_what_annotations_do_not_say_is_not_scored(root: Path, monkeypatch: pyte
 def test_few_known_answers_are_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = make(root, answer_min=20)
     assert task.answers.words == ["no"]
-    said = "the 1 answers known cover 38 % of val's questions"
+    said = "the known answers (1) cover 38 % of val's questions"
     assert any(said in note for note in evaluated(task, monkeypatch, "no").notes)
     assert any(said in line for line in task.remarks) and any("of train's questions" in line for line in task.remarks)
-    assert not any("known cover" in line for line in make(root).remarks)
+    assert not any("known answers" in line for line in make(root).remarks)
 
 
-def test_part_of_vqa_s_test_is_told_before_and_after_training(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def tell(url: str) -> VisualQuestionAnswering:
-        asked = tiny_vqa.read(root, QUESTIONS.format("test2015"), "questions")
-        content = {"info": {"url": url}, "questions": asked}
-        (root / "vqa" / QUESTIONS.format("test2015")).write_text(json.dumps(content))
-        return make(root)
-
-    said = "warning: test has 8 questions, VQA v2 has 447,793"
+@pytest.mark.parametrize(
+    ("split", "url", "val_size", "said"),
+    [
+        ("test", "http://visualqa.org", None, "warning: test has 8 questions, VQA v2 has 447,793"),
+        ("test-dev", "http://visualqa.org", None, "warning: test-dev has 8 questions, VQA v2 has 107,394"),
+        ("test", "", 16, "warning: test has 8 questions, VQA v2 has 447,793"),
+        ("test", "http://my.set", None, None),
+    ],
+)
+def test_part_of_vqa_s_test_is_told_before_and_after_training(
+    root: Path, monkeypatch: pytest.MonkeyPatch, split: str, url: str, val_size: int | None, said: str | None
+) -> None:
+    asked = tiny_vqa.read(root, QUESTIONS.format("test2015"), "questions")
+    content = json.dumps({"info": {"url": url}, "questions": asked})
+    (root / "vqa" / QUESTIONS.format(f"{split}2015")).write_text(content)
+    monkeypatch.setitem(PARTS, "val", PARTS["val"]._replace(size=val_size))
     monkeypatch.setattr("tasks.vqa.predict", lambda model, split, size: np.zeros(len(split), np.int64))
-    for url, warned in (("http://visualqa.org", True), ("http://my.set", False)):
-        task = tell(url)
-        notes = task.evaluate(None, task.split("test"), 8).notes
-        assert any(said in note for note in notes) == any(said in line for line in task.remarks) == warned
+    task = make(root, test_split=split)
+    notes = task.evaluate(None, task.split(split), 8).notes
+    for told in (notes, task.remarks):
+        warnings = [line for line in told if line.startswith("warning")]
+        assert len(warnings) == (said is not None) and all(said in line for line in warnings)
 
 
 def test_predictions_stand_in_the_order_of_the_questions(root: Path) -> None:

@@ -30,7 +30,7 @@ def test_other_numbers_of_answers_are_counted() -> None:
 def test_less_than_half_answerable_is_told(known: int, told: bool) -> None:
     given = [["Yes."] * 3] * known + [["what"] * 3] * (20 - known)
     notes = coverage({"val": given}, VOCABULARY, 8)
-    said = f"the 3 answers known cover {5 * known} % of val's questions"
+    said = f"the known answers (3) cover {5 * known} % of val's questions"
     assert len(notes) == told and all(said in note and "lower data.answer_min" in note for note in notes)
 
 
