@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common.errors import UserError
-from readers.entries import field, first_few, shortened
+from readers.entries import field, first_few, optional_text, shortened, whole_text
 from readers.questions import Questions, read_entries, unique_ids
-from readers.texts import optional_text, whole_text
 
 
 class Annotations(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,14 @@ KINDS = {int: "a whole number", str: "a text", list: "a list"}
 LARGEST = 2**63 - 1  # an int64 holds every id
 LONGEST = 19  # digits
 NAMED, SHOWN_CHARS = 5, 60
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def field(where: str, entry: Any, name: str, kind: type) -> Any:
     """The value of a field, which is of this kind.
 
-    Whole numbers may come as 7, 7.0 or "7": programs that keep tables write ids as floats or texts.
+    Whole numbers may come as 7, 7.0 or "7": programs that keep tables write ids as floats or texts. Texts are whole
+    ones, see ``whole_text``.
 
     Args:
         where: file and entry, for the error to name: "train.json, entry 3".
@@ -27,14 +30,33 @@ def field(where: str, entry: Any, name: str, kind: type) -> Any:
         kind: one of ``KINDS``; true and false are no whole numbers.
 
     Raises:
-        UserError: it is missing or of another kind.
+        UserError: it is missing or of another kind, or holds half a character.
     """
     given = entry.get(name) if isinstance(entry, dict) else None
     value = _whole(given) if kind is int else given
     if not isinstance(value, kind):
         held = "" if given is None else f" (it is {shortened(given)})"
         raise UserError(f"{where}: {name!r} is missing or not {KINDS[kind]}{held}")
-    return value
+    return whole_text(where, value) if kind is str else value
+
+
+def optional_text(where: str, entry: dict[str, Any], name: str) -> str:
+    """The text of a field as ``field`` gives it; "" where the field is missing or null."""
+    return "" if entry.get(name) is None else field(where, entry, name, str)
+
+
+def whole_text(where: str, text: str) -> str:
+    r"""The text itself, in which every character is whole.
+
+    A program that cuts a text in the middle of an emoji leaves half of its surrogate pair, written ``"\ud83d"``, which
+    JSON lets through. It would pass through a whole training and stop the writing of its results.
+
+    Raises:
+        UserError: it holds half a character.
+    """
+    if not text.isascii() and _HALF.search(text):
+        raise UserError(f"{where} holds half a character in {shortened(text)}; write it whole, or leave it out")
+    return text
 
 
 def _whole(value: Any) -> int | None:

@@ -10,8 +10,6 @@ import numpy as np
 from common.errors import UserError
 from common.files import read_json
 from readers.entries import field
-from readers.texts import text_field
-from readers.tokens import tokenise
 
 
 class Questions(NamedTuple):
@@ -20,7 +18,7 @@ class Questions(NamedTuple):
     path: Path
     ids: np.ndarray  # (Q,) int64
     images: np.ndarray  # (Q,) int64 image ids
-    tokens: list[list[str]]
+    texts: list[str]
     source: str  # the data set's address as the file's head has it in info.url, "" where it has none
 
 
@@ -32,13 +30,13 @@ def read_questions(path: Path) -> Questions:
     """
     what = "a file of VQA questions"
     content = read_json(path, what)
-    ids, images, tokens = [], [], []
+    ids, images, texts = [], [], []
     for number, entry in enumerate(_entries(path, content, "questions", what)):
         where = f"{path}, questions[{number}]"
         ids.append(field(where, entry, "question_id", int))
         images.append(field(where, entry, "image_id", int))
-        tokens.append(tokenise(text_field(where, entry, "question")))
-    return Questions(path, unique_ids(path, "questions", ids), np.array(images, np.int64), tokens, _source(content))
+        texts.append(field(where, entry, "question", str))
+    return Questions(path, unique_ids(path, "questions", ids), np.array(images, np.int64), texts, _source(content))
 
 
 def read_entries(path: Path, key: str, what: str) -> list[Any]:

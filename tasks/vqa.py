@@ -20,11 +20,13 @@ from torch import Tensor, nn
 
 from common.errors import check_known
 from common.files import write_json
+from common.progress import track
 from readers.annotations import Annotations, read_annotations
 from readers.data_root import find_path
 from readers.feature_store import FeatureStore
 from readers.questions import Questions, read_questions
 from readers.submissions import check_submission
+from readers.tokens import tokeniser
 from readers.words import TokenStore, Vocabulary
 from space.heads import PooledClassifier
 from space.inputs import Inputs
@@ -79,6 +81,7 @@ class VqaData:
         test_split: the questions that RUN=test answers: test (test2015) or test-dev (test-dev2015, some of those).
         max_regions: at most so many regions of an image, the first ones.
         max_tokens: at most so many words of a question.
+        segmenter: spaCy's code of the questions' language where its words have no spaces between them (zh, ja, th).
         word_vectors: an installed spaCy vectors package or a folder made by `spacy init vectors`; null to learn them.
         answer_min: the network knows the answers that are the most common one of more than so many questions.
     """
@@ -90,6 +93,7 @@ class VqaData:
     test_split: str = "test"
     max_regions: PositiveInt = 100
     max_tokens: PositiveInt = 14
+    segmenter: str | None = None
     word_vectors: str | None = None
     answer_min: NonNegativeInt = 8
 
@@ -165,7 +169,9 @@ class VisualQuestionAnswering(Task):
         self.trained_on = data.split.split("+")
         # val is scored after every epoch, so its features are needed whatever is trained on.
         self.store = self._store("train", "val")
+        self.tokenise = tokeniser(data.segmenter)
         self._questions: dict[str, Questions] = {}
+        self._tokens: dict[str, list[list[str]]] = {}
         self._annotations: dict[str, Annotations] = {}
         self.vocabulary = self._vocabulary()
         self.answers = self._answer_vocabulary()
@@ -189,6 +195,13 @@ class VisualQuestionAnswering(Task):
             self._questions[part] = read_questions(self.texts / PARTS[part].questions)
         return self._questions[part]
 
+    def tokens(self, part: str) -> list[list[str]]:
+        """The words of the questions of a part."""
+        if part not in self._tokens:
+            texts = track(self.questions(part).texts, f"reading the {part} questions")
+            self._tokens[part] = [self.tokenise(text) for text in texts]
+        return self._tokens[part]
+
     def annotations(self, part: str) -> Annotations:
         """The annotations of a part, read once."""
         if part not in self._annotations:
@@ -203,7 +216,7 @@ class VisualQuestionAnswering(Task):
         """
         given = [] if self.data.word_vectors is None else [part for part in PARTS if self._has_questions(part)]
         parts = dict.fromkeys(("train", "val", *self.trained_on, *given))
-        return Vocabulary.of(tokens for part in parts for tokens in self.questions(part).tokens)
+        return Vocabulary.of(tokens for part in parts for tokens in self.tokens(part))
 
     def _answer_vocabulary(self) -> AnswerVocabulary:
         """Of train and val whatever is trained on, as published; of train alone where val has no annotations."""
@@ -266,7 +279,7 @@ class VisualQuestionAnswering(Task):
         return Samples(
             np.concatenate([questions.ids for questions in read]),
             np.concatenate([questions.images for questions in read]),
-            TokenStore(self.vocabulary.encode(tokens, limit) for questions in read for tokens in questions.tokens),
+            TokenStore(self.vocabulary.encode(tokens, limit) for part in parts for tokens in self.tokens(part)),
             AnswerTable(answers, self.answers) if known else None,
             np.array([kind for annotations in known for kind in annotations.question_types]),
             np.array([kind for annotations in known for kind in annotations.answer_types]),

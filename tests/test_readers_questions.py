@@ -35,7 +35,7 @@ def read(folder: Path, content: Any) -> Questions:
 def test_forms_of_the_file(tmp_path: Path, content: Any, source: str) -> None:
     found = read(tmp_path, content)
     assert found.ids.tolist() == [7, 3] and found.images.tolist() == [5, 4] and found.source == source
-    assert found.tokens == [["what", "is", "it"], ["is", "it", "red"]]
+    assert found.texts == ["What is it?", "Is it red?"]
 
 
 @pytest.mark.parametrize(

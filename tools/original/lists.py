@@ -11,9 +11,9 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import read_json
+from readers.entries import field
 from readers.expressions import load_pickle
 from readers.questions import read_entries
-from readers.texts import text_field
 from readers.tokens import published_tokens
 from readers.words import SPECIAL
 from tasks.answers import official_form
@@ -51,7 +51,7 @@ def answers(task: Task) -> list[str]:
 
 def _most_common(path: Path) -> Iterator[str]:
     for number, entry in enumerate(read_entries(path, "annotations", "a file of VQA annotations")):
-        yield text_field(f"{path}, annotations[{number}]", entry, "multiple_choice_answer")
+        yield field(f"{path}, annotations[{number}]", entry, "multiple_choice_answer", str)
 
 
 def _captions(task: Task) -> Texts:
@@ -61,7 +61,7 @@ def _captions(task: Task) -> Texts:
 
 def _questions(task: Task) -> Texts:
     for part in ("train", "val", "test", "vg"):
-        yield from task.questions(part).tokens
+        yield from map(published_tokens, task.questions(part).texts)
 
 
 def _expressions(task: Task) -> Texts:

@@ -19,7 +19,6 @@ from readers.annotations import read_annotations
 from readers.data_root import find_path
 from readers.entries import field
 from readers.questions import read_questions
-from readers.texts import text_field
 from tasks.answers import ANNOTATORS, AnswerVocabulary, normalise
 from tasks.vqa import PARTS, TEXTS, VqaData
 
@@ -69,7 +68,7 @@ def read_genome(path: Path) -> Iterator[Asked]:
 
 
 def _asked(where: str, entry: Any, image: int) -> Asked:
-    question, answer = (text_field(where, entry, name) for name in ("question", "answer"))
+    question, answer = (field(where, entry, name, str) for name in ("question", "answer"))
     return Asked(where, _id(where, entry, "qa_id", "id"), image, question, answer)
 
 
