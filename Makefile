@@ -6,7 +6,7 @@ READY := $(VENV)/.mmnas-ready
 DEMO := data/demo/demo.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-data search retrain draw show pack bench growth test lint clean
+.PHONY: help setup vectors demo-data search retrain draw show pack bench growth test lint clean
 
 # The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,
@@ -30,6 +30,7 @@ help:
 	@echo "  make retrain GENO=...      train what was found        the same, and RUN=train|val|test CKPT"
 	@echo "  make draw GENO=...         figure of a genotype        OUT=file.svg|png|pdf|dot"
 	@echo "  make show CKPT=... TASK=... predictions over pictures  DATA DATASET SPLIT FEAT PICTURES COUNT OUT"
+	@echo "  make vectors               install word vectors        (every task then takes them)"
 	@echo "  make demo-data             make the built-in data      (search and retrain do it when needed)"
 	@echo "  make pack DATA=...         pack region features        (search and retrain do it when needed)"
 	@echo "  make bench                 ours against plain code     ARGS=\"rows=search,loader device=cuda turns=3\""
@@ -54,6 +55,9 @@ $(READY): pyproject.toml setup.py readers/_boxes.pyx
 	@touch $@
 
 setup: $(READY)
+
+vectors: $(READY)
+	@$(PY) -m tools.vectors
 
 # The tool leaves demo data of its own make alone and replaces older ones.
 $(DEMO): $(wildcard tools/demo/*.py) | $(READY)

@@ -1,10 +1,8 @@
-"""Words: the vocabulary of some texts, their token ids in little memory, and the vectors they start from."""
+"""Words: the vocabulary of some texts, and their token ids in little memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,16 +10,8 @@ from torch import Tensor
 
 from common.errors import UserError
 
-if TYPE_CHECKING:
-    from spacy.language import Language
-
 PAD, UNK, CLS = 0, 1, 2
 SPECIAL = ["PAD", "UNK", "CLS"]  # upper case, which no token is
-VECTORS_REMEDY = (
-    "install a package of vectors (python -m spacy download en_core_web_lg) or convert GloVe text "
-    "(python -m spacy init vectors en glove.6B.300d.txt data/glove) and name it as the source of word vectors"
-)
-LEARNED_VECTORS = f"word vectors are learned from nothing, which costs accuracy on small data; better {VECTORS_REMEDY}"
 
 
 class Vocabulary:
@@ -89,44 +79,3 @@ class TokenStore:
 def pad(token_lists: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Tokens (Q,T) int64, PAD to the longest, and tokens_pad (Q,T) bool, True = padding."""
     return TokenStore(token_lists).gather(np.arange(len(token_lists)))
-
-
-def word_vectors(words: Sequence[str], source: str | None) -> np.ndarray | None:
-    """Vectors (len(words), d) float32 to start the embedding from, as spaCy gives them; zeros where it knows none.
-
-    Args:
-        words: a vocabulary's words; PAD, UNK and CLS get zeros.
-        source: an installed spaCy package that has vectors, a folder made by ``spacy init vectors``, or None to learn
-            all vectors (the caller then prints LEARNED_VECTORS).
-
-    Raises:
-        UserError: there is no such source, it holds no vectors, or it knows none of the words.
-    """
-    if source is None:
-        return None
-    language = _load_language(source)
-    width = language.vocab.vectors_length
-    if not width:
-        raise UserError(f"{source!r} holds no word vectors; {VECTORS_REMEDY}")
-    vectors = np.zeros((len(words), width), dtype=np.float32)
-    for row, word in enumerate(words[len(SPECIAL) :], start=len(SPECIAL)):
-        # Through spaCy's own tokeniser, as published models did it: "cannot" is the mean of "can" and "not".
-        vectors[row] = language.make_doc(word).vector
-    if not vectors.any():
-        raise UserError(f"{source!r} knows none of the {len(words) - len(SPECIAL)} words; are they of its language?")
-    return vectors
-
-
-def _load_language(source: str) -> Language:
-    # Imported here because it takes seconds, and only runs with word vectors need it.
-    import spacy
-
-    path = Path(source)
-    if not path.is_dir() and not spacy.util.is_package(source):
-        raise UserError(f"no word vectors {source!r}, neither an installed package nor a folder; {VECTORS_REMEDY}")
-    try:
-        # An empty pipeline: taggers and parsers would take seconds and hundreds of megabytes for nothing.
-        return spacy.load(path if path.is_dir() else source, config={"nlp": {"pipeline": []}})
-    # Packages of other kinds and damaged folders fail in as many ways as spaCy has readers.
-    except Exception as error:
-        raise UserError(f"cannot read {source!r} as word vectors of spaCy ({error}); {VECTORS_REMEDY}") from error

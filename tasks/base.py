@@ -7,6 +7,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +19,8 @@ from common.errors import UserError, check_known
 from common.progress import track
 from readers.feature_store import FeatureStore
 from readers.tokens import unsegmented
-from readers.words import LEARNED_VECTORS, SPECIAL, Vocabulary, word_vectors
+from readers.word_vectors import about, find_source, word_vectors
+from readers.words import SPECIAL, Vocabulary
 from space.inputs import Inputs
 from tasks.showcase import Prediction
 
@@ -106,15 +108,20 @@ class Task(ABC):
         """What the outputs of the head stand for, by place, where that depends on the data."""
         return []
 
+    @cached_property
+    def vector_source(self) -> str | None:
+        """Where word vectors come from; None to learn them."""
+        return find_source(self.data.word_vectors)
+
     @property
     def word_vectors(self) -> np.ndarray | None:
         """(len(words), d) float32 vectors to start the embedding from, or None to learn them."""
-        return word_vectors(self.words, self.data.word_vectors)
+        return word_vectors(self.words, self.vector_source)
 
     @property
     def remarks(self) -> list[str]:
         """What people should know about this data before a run: lines for the log."""
-        notes = [] if self.data.word_vectors else [f"note: {LEARNED_VECTORS}"]
+        notes = [about(self.vector_source)]
         if language := unsegmented(self.words[len(SPECIAL) :]):
             notes.append(
                 "warning: most words of these texts are whole sentences, as their script puts no spaces between words; "

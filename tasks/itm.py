@@ -25,6 +25,7 @@ from readers.data_root import find_path
 from readers.feature_pack import is_packed
 from readers.feature_store import FeatureStore
 from readers.tokens import tokeniser
+from readers.word_vectors import AUTO
 from readers.words import TokenStore, Vocabulary
 from space.heads import PooledClassifier
 from space.inputs import Inputs
@@ -96,7 +97,8 @@ class ItmData:
         max_regions: at most so many regions of an image, the first ones.
         max_tokens: at most so many words of a caption.
         segmenter: spaCy's code of the captions' language where its words have no spaces between them (zh, ja, th).
-        word_vectors: an installed spaCy vectors package or a folder made by `spacy init vectors`; null to learn them.
+        word_vectors: an installed spaCy vectors package, a folder made by `spacy init vectors`, auto for the installed
+            package that has most words, if there is one, or null to learn them.
         protocol: flickr-1k, coco-1k or coco-5k for a test of exactly the published size; null for the split as it is.
         test_split: the split RUN=test scores; null for test, or testall under a coco protocol.
         loss: bce (2 positive + caption negative + image negative) or margin (hinge of 0.2 on matching probabilities).
@@ -114,7 +116,7 @@ class ItmData:
     max_regions: PositiveInt = 36
     max_tokens: PositiveInt = 50
     segmenter: str | None = None
-    word_vectors: str | None = None
+    word_vectors: str | None = AUTO
     protocol: str | None = None
     test_split: str | None = None
     loss: str = "bce"
@@ -275,7 +277,7 @@ class ImageTextMatching(Task):
 
     def _vocabulary(self) -> Vocabulary:
         """Training words; with given vectors also those of the other splits that are there, as published."""
-        given = [] if self.data.word_vectors is None else filter(self._has_captions, self.layout.splits)
+        given = [] if self.vector_source is None else filter(self._has_captions, self.layout.splits)
         others = (self._tokens(split, self.captions(split).texts) for split in given if split != "train")
         return Vocabulary.of(tokens for texts in (self.read["train"].tokens, *others) for tokens in texts)
 

@@ -22,6 +22,7 @@ from readers.boxes import decode, encode, overlaps
 from readers.data_root import find_path
 from readers.expressions import DIVISIONS, Expression, files_of, read_expressions
 from readers.feature_store import FeatureStore
+from readers.word_vectors import AUTO
 from readers.words import TokenStore, Vocabulary
 from space.heads import RegionPointer
 from space.inputs import Inputs
@@ -53,7 +54,8 @@ class VgdData:
         features: folder of region features instead of the usual one, relative to root.
         max_regions: at most so many regions of an image, the first ones.
         max_tokens: at most so many words of a phrase.
-        word_vectors: an installed spaCy vectors package or a folder made by `spacy init vectors`; null to learn them.
+        word_vectors: an installed spaCy vectors package, a folder made by `spacy init vectors`, auto for the installed
+            package that has most words, if there is one, or null to learn them.
     """
 
     root: str = "data/demo"
@@ -64,7 +66,7 @@ class VgdData:
     features: str | None = None
     max_regions: PositiveInt = 100
     max_tokens: PositiveInt = 14
-    word_vectors: str | None = None
+    word_vectors: str | None = AUTO
 
 
 class VgdSplit(Split):
@@ -171,7 +173,7 @@ class VisualGrounding(Task):
 
     def _vocabulary(self) -> Vocabulary:
         """Training words; with given vectors also the other splits' words, as published."""
-        names = ["train"] if self.data.word_vectors is None else self.splits
+        names = ["train"] if self.vector_source is None else self.splits
         return Vocabulary.of(one.tokens for name in names for one in self.expressions[name])
 
     @property

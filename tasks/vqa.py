@@ -27,6 +27,7 @@ from readers.feature_store import FeatureStore
 from readers.questions import Questions, read_questions
 from readers.submissions import check_submission
 from readers.tokens import tokeniser
+from readers.word_vectors import AUTO
 from readers.words import TokenStore, Vocabulary
 from space.heads import PooledClassifier
 from space.inputs import Inputs
@@ -82,7 +83,8 @@ class VqaData:
         max_regions: at most so many regions of an image, the first ones.
         max_tokens: at most so many words of a question.
         segmenter: spaCy's code of the questions' language where its words have no spaces between them (zh, ja, th).
-        word_vectors: an installed spaCy vectors package or a folder made by `spacy init vectors`; null to learn them.
+        word_vectors: an installed spaCy vectors package, a folder made by `spacy init vectors`, auto for the installed
+            package that has most words, if there is one, or null to learn them.
         answer_min: the network knows the answers that are the most common one of more than so many questions.
     """
 
@@ -94,7 +96,7 @@ class VqaData:
     max_regions: PositiveInt = 100
     max_tokens: PositiveInt = 14
     segmenter: str | None = None
-    word_vectors: str | None = None
+    word_vectors: str | None = AUTO
     answer_min: NonNegativeInt = 8
 
 
@@ -214,7 +216,7 @@ class VisualQuestionAnswering(Task):
 
         With given vectors also those of test and vg where they are there, as published.
         """
-        given = [] if self.data.word_vectors is None else [part for part in PARTS if self._has_questions(part)]
+        given = [] if self.vector_source is None else [part for part in PARTS if self._has_questions(part)]
         parts = dict.fromkeys(("train", "val", *self.trained_on, *given))
         return Vocabulary.of(tokens for part in parts for tokens in self.tokens(part))
 
