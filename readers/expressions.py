@@ -1,25 +1,18 @@
-"""Referring expressions as their data sets are given: pickles that are not trusted, or JSON files by split.
-
-RefCOCO's pickles come from the internet, so they are read by an unpickler that builds containers, texts and numbers
-and nothing else.
-"""
+"""Referring expressions as their data sets are given: pickles that are not trusted, or JSON files by split."""
 
 from __future__ import annotations
 
-import math
-import pickle
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from common.errors import UserError, check_known
 from common.files import read_json
 from readers.data_root import find_path
-from readers.entries import field
+from readers.entries import field, shortened
+from readers.safe_pickle import load_pickle
 from readers.tokens import tokenise
+from readers.true_boxes import read_box
 
 # By data set who divided it, the usual one first, and into which splits.
 DIVISIONS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -28,7 +21,7 @@ DIVISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "refcocog": {"umd": ("train", "val", "test"), "google": ("train", "val")},
 }
 SPLITS = list(dict.fromkeys(split for known in DIVISIONS.values() for splits in known.values() for split in splits))
-SLACK = 2.0  # pixels by which a box may overshoot its image: annotators' tools round
+TEXTS = ("tokens", "sent", "raw", "sentence")  # where a sentence has its text, by preference
 _INSTANCES = "COCO's instances, with the lists 'images' and 'annotations'"
 
 
@@ -49,6 +42,8 @@ class Expression(NamedTuple):
     split: str
     tokens: list[str]
     bbox: list[float]  # x, y, width, height in pixels, as COCO has it
+    size: tuple[int, int] | None = None  # width and height of the image in pixels, None where no file says
+    box_at: str = ""  # where the box is written, for an error to name: "instances.json, annotation 101"
 
 
 def files_of(root: Path, dataset: str, split_by: str, named: str | None = None) -> RefFiles:
@@ -76,85 +71,27 @@ def read_expressions(files: RefFiles) -> list[Expression]:
         UserError: the files are missing, malformed or inconsistent.
     """
     if files.pickle.exists():
-        return _from_refs(files.pickle, _Instances(files.instances))
+        return list(_read(files.pickle, load_pickle(files.pickle), None, _Instances(files.instances)))
     written = {split: path for split, path in files.by_split.items() if path.exists()}
     if not written:
         names = ", ".join(map(str, files.by_split.values()))
         raise UserError(f"there is neither {files.pickle} nor one of {names}; see data/README.md for the layout")
-    # Files of other tools may stand alone; then boxes cannot be held against the size of their image.
+    # Files of other tools may stand alone, with boxes of their own.
     instances = _Instances(files.instances) if files.instances.exists() else None
-    return [one for split, path in written.items() for one in _from_json(path, split, instances)]
+    what = "a list of referring expressions"
+    return [one for split, path in written.items() for one in _read(path, read_json(path, what), split, instances)]
 
 
-def load_pickle(path: Path) -> Any:
-    """Read a pickle of containers, texts and numbers, of Python 2 or 3.
+def entries_in(path: Path, value: Any) -> list[Any]:
+    """The entries of a file: a list, or the one list that an object holds under whatever key ({"refs": [...]}).
 
     Raises:
-        UserError: it is truncated, no pickle, or asks for anything else.
+        UserError: there is no such list, or it is empty.
     """
-    try:
-        with path.open("rb") as file:
-            return _Safe(file, path).load()
-    except UserError:
-        raise
-    # A broken pickle fails in a dozen ways: UnpicklingError, EOFError, ValueError, KeyError, AttributeError, ...
-    except Exception as error:
-        raise UserError(
-            f"cannot read {path} ({error}); it is truncated or no pickle of texts and numbers: copy it again"
-        ) from error
-
-
-class _Safe(pickle.Unpickler):
-    """Builds containers, texts and numbers; whatever else a pickle asks for is refused by name."""
-
-    def __init__(self, file: Any, path: Path) -> None:
-        super().__init__(file, encoding="latin1")
-        self.path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise UserError(
-                f"{self.path} asks for {module}.{name}, which lists of expressions have no use for; "
-                "it may be harmful, so it was not run: get the file from the data set's authors"
-            )
-        return _ALLOWED[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise UserError(f"{self.path} refers to things outside itself ({pid!r}); get it from the data set's authors")
-
-
-class _Code:
-    """Stands for a numpy dtype while a scalar is read."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        # Never objects or structures, which may hold objects.
-        if not re.fullmatch("[biufSU][0-9]+", code):
-            raise ValueError(f"a numpy value of type {code!r} is no number and no text")
-        self.type = np.dtype(code)
-
-    def __setstate__(self, state: Sequence[Any]) -> None:
-        if state[1] in ("<", ">"):
-            self.type = self.type.newbyteorder(state[1])
-
-
-def _scalar(code: _Code, data: bytes | str) -> Any:
-    raw = data.encode("latin1") if isinstance(data, str) else data
-    return np.frombuffer(raw, code.type)[0].item()
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    return text.encode(encoding)
-
-
-_PLAIN = {"set": set, "frozenset": frozenset, "int": int, "long": int, "float": float, "bool": bool}
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    **{(module, name): kind for module in ("builtins", "__builtin__") for name, kind in _PLAIN.items()},
-    ("_codecs", "encode"): _encode,  # how Python 3 writes bytes for Python 2
-    ("collections", "OrderedDict"): dict,
-    ("numpy", "dtype"): _Code,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,
-}
+    lists = [held for held in value.values() if isinstance(held, list)] if isinstance(value, dict) else [value]
+    if len(lists) != 1 or not isinstance(lists[0], list) or not lists[0]:
+        raise UserError(f"{path} should be a list of referring expressions with at least one; see data/README.md")
+    return lists[0]
 
 
 class _Instances:
@@ -162,7 +99,7 @@ class _Instances:
 
     def __init__(self, path: Path) -> None:
         self.path, tree = path, read_json(path, _INSTANCES)
-        self.annotations, self.images = (self._by_id(tree, key) for key in ("annotations", "images"))
+        self._annotations, self._images = (self._by_id(tree, key) for key in ("annotations", "images"))
 
     def _by_id(self, tree: Any, key: str) -> dict[int, Any]:
         entries = tree.get(key) if isinstance(tree, dict) else None
@@ -170,47 +107,49 @@ class _Instances:
             raise UserError(f"{self.path} has no list {key!r}; it should be {_INSTANCES}")
         return {field(f"{self.path}, {key}[{place}]", one, "id", int): one for place, one in enumerate(entries)}
 
+    def annotation(self, where: str, number: int) -> tuple[str, dict[str, Any]]:
+        """An annotation and where it stands; ``where`` is what asks for it."""
+        if number not in self._annotations:
+            raise UserError(f"{where}: its annotation {number} is not in {self.path}")
+        return f"{self.path}, annotation {number}", self._annotations[number]
+
     def size(self, image: int) -> tuple[int, int] | None:
-        """Width and height, None where the file does not have the image."""
-        if image not in self.images:
-            return None
-        where = f"{self.path}, image {image}"
-        return field(where, self.images[image], "width", int), field(where, self.images[image], "height", int)
+        """Width and height, None where the file does not have them."""
+        return _size(f"{self.path}, image {image}", self._images.get(image, {}))
 
 
-def _from_refs(path: Path, instances: _Instances) -> list[Expression]:
-    found = []
-    for place, ref in enumerate(_list(path, load_pickle(path))):
+def _read(path: Path, value: Any, split: str | None, instances: _Instances | None) -> Iterator[Expression]:
+    """Every sentence of a file; ``split`` is that of entries which name none."""
+    for place, entry in enumerate(entries_in(path, value)):
         where = f"{path}, entry {place}"
-        ref_id, annotation = field(where, ref, "ref_id", int), field(where, ref, "ann_id", int)
-        if annotation not in instances.annotations:
-            raise UserError(f"{where} (ref {ref_id}): its annotation {annotation} is not in {instances.path}")
-        box_at = f"{instances.path}, annotation {annotation}"
-        image = field(box_at, instances.annotations[annotation], "image_id", int)
-        box = _bbox(box_at, instances.annotations[annotation], instances.size(image))
-        split = _split(where, ref)
-        for number, one in enumerate(field(where, ref, "sentences", list)):
-            said = f"{where}, sentence {number}"
-            found.append(Expression(ref_id, _id(said, one, "sent_id"), image, split, _tokens(said, one), box))
-    return found
+        box_at, marked = _marked(where, entry, instances)
+        image, box = field(box_at, marked, "image_id", int), read_box(box_at, marked)
+        size = (instances and instances.size(image)) or _size(where, entry)
+        own = _split(where, entry) if split is None or entry.get("split") is not None else split
+        ref_id = _id(where, entry, "ref_id")
+        for said, sentence in _sentences(where, entry):
+            sent_id, tokens = _id(said, sentence, "sent_id"), _tokens(said, sentence)
+            yield Expression(ref_id, sent_id, image, own, tokens, box, size, box_at)
 
 
-def _from_json(path: Path, split: str, instances: _Instances | None) -> list[Expression]:
-    found = []
-    for place, one in enumerate(_list(path, read_json(path, "a list of referring expressions"))):
-        where = f"{path}, entry {place}"
-        image = field(where, one, "image_id", int)
-        box = _bbox(where, one, instances and instances.size(image))
-        own = _split(where, one) if "split" in one else split
-        ids = _id(where, one, "ref_id"), _id(where, one, "sent_id")
-        found.append(Expression(*ids, image, own, _tokens(where, one), box))
-    return found
+def _marked(where: str, entry: Any, instances: _Instances | None) -> tuple[str, dict[str, Any]]:
+    """What has the image and the box of an entry, and where it stands: the entry itself, or its annotation."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{where} is {shortened(entry)}; it should be an object with 'image_id', 'bbox' and a text")
+    if entry.get("bbox") is not None:
+        return where, entry
+    if instances is None or entry.get("ann_id") is None:
+        raise UserError(f"{where}: it needs 'bbox', or 'ann_id' and an annotation of that id in instances.json")
+    return instances.annotation(where, field(where, entry, "ann_id", int))
 
 
-def _list(path: Path, value: Any) -> list[Any]:
-    if not isinstance(value, list) or not value:
-        raise UserError(f"{path} should be a list of referring expressions with at least one")
-    return value
+def _size(where: str, entry: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height of the image, None where the entry does not give both; zeros stand for unknown too."""
+    for names in (("width", "height"), ("image_w", "image_h")):
+        if all(entry.get(name) is not None for name in names):
+            width, height = (field(where, entry, name, int) for name in names)
+            return (width, height) if width > 0 < height else None
+    return None
 
 
 def _split(where: str, entry: Any) -> str:
@@ -224,24 +163,28 @@ def _id(where: str, entry: Any, name: str) -> int | None:
     return field(where, entry, name, int) if isinstance(entry, dict) and entry.get(name) is not None else None
 
 
+def _sentences(where: str, entry: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What was said about the box, each with its place: the sentences of an entry, or the entry as a sentence."""
+    if "sentences" not in entry:
+        return [(where, entry)]
+    return [(f"{where}, sentence {n}", one) for n, one in enumerate(field(where, entry, "sentences", list))]
+
+
 def _tokens(where: str, sentence: Any) -> list[str]:
-    keys = ("tokens", "sent", "raw", "sentence") if isinstance(sentence, dict) else ()
-    given = [sentence[key] for key in keys if key in sentence]
-    text = next(filter(None, given), "")
-    if not given or not (isinstance(text, str) or (isinstance(text, list) and all(isinstance(w, str) for w in text))):
-        raise UserError(f"{where}: it needs 'tokens', a list of words, or a text 'raw' or 'sentence'")
-    return tokenise(text if isinstance(text, str) else " ".join(text))
+    """The words of a sentence, from the first of its fields that holds any.
+
+    One without words but not blank, such as "?", has none and stays: the published sets may hold such.
+    """
+    given = [sentence] if isinstance(sentence, str) else []
+    if isinstance(sentence, dict):
+        given = [sentence[key] for key in TEXTS if sentence.get(key) is not None]
+    if not given or not all(isinstance(text, str) or _all_texts(text) for text in given):
+        raise UserError(f"{where}: it needs 'tokens', a list of words, or a text 'sent', 'raw' or 'sentence'")
+    texts = [text if isinstance(text, str) else " ".join(text) for text in given]
+    if not any(map(str.strip, texts)):
+        raise UserError(f"{where}: its text is empty; write what was said about the box, or leave the entry out")
+    return next(filter(None, map(tokenise, texts)), [])
 
 
-def _bbox(where: str, entry: Any, size: tuple[int, int] | None) -> list[float]:
-    box = field(where, entry, "bbox", list)
-    if len(box) != 4 or not all(isinstance(side, int | float) and math.isfinite(side) for side in box):
-        raise UserError(f"{where}: 'bbox' is {box}; it should be four numbers: x, y, width, height in pixels")
-    x, y, width, height = box
-    if width <= 0 or height <= 0:
-        raise UserError(f"{where}: the box {box} is empty; it should be x, y, width, height in pixels")
-    beyond = size is not None and (x + width > size[0] + SLACK or y + height > size[1] + SLACK)
-    if beyond or x < -SLACK or y < -SLACK:
-        image = f"its image of {size[0]} x {size[1]} pixels" if size else "its image"
-        raise UserError(f"{where}: the box {box} (x, y, width, height) lies outside {image}")
-    return box
+def _all_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)

@@ -12,8 +12,9 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import read_json
 from readers.entries import field
-from readers.expressions import load_pickle
+from readers.expressions import entries_in
 from readers.questions import read_entries
+from readers.safe_pickle import load_pickle
 from readers.tokens import published_tokens
 from readers.words import SPECIAL
 from tasks.answers import official_form
@@ -68,11 +69,12 @@ def _expressions(task: Task) -> Texts:
     """The tokens as the files have them, which the original takes for words without a further look."""
     files = task.files
     if files.pickle.exists():
-        refs = load_pickle(files.pickle)
+        refs = entries_in(files.pickle, load_pickle(files.pickle))
         spoken = [(ref["split"], sentence) for ref in refs for sentence in ref["sentences"]]
     else:
         what = "a list of referring expressions"
-        spoken = [(split, sentence) for split, path in files.by_split.items() for sentence in read_json(path, what)]
+        written = {split: entries_in(path, read_json(path, what)) for split, path in files.by_split.items()}
+        spoken = [(split, sentence) for split, sentences in written.items() for sentence in sentences]
     for split in task.splits:
         yield from (sentence["tokens"] for where, sentence in spoken if where == split and "tokens" in sentence)
 

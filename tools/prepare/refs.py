@@ -2,8 +2,9 @@
 
 Reads the pickles of RefCOCO, RefCOCO+ and RefCOCOg under refs/ (without trusting them) and writes train.json, val.json,
 testA.json, ... beside them; those of RefCOCOg's division by Google go to refs/refcocog/google/. An entry is a sentence:
-{"tokens", "image_id", "bbox" (x, y, width, height in pixels), "split", "ref_id", "sent_id"}. The task reads the pickles
-by itself: this is for other programs, and for machines that should hold no pickles.
+{"tokens", "image_id", "bbox" (x, y, width, height in pixels), "split", "ref_id", "sent_id"}, and "width" and "height"
+of the image where instances.json has them. The task reads the pickles by itself: this is for other programs, and for
+machines that should hold no pickles.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from readers.expressions import DIVISIONS, Expression, RefFiles, files_of, read_
 def entry(one: Expression) -> dict[str, Any]:
     """An expression as the JSON files have it."""
     ids = {"ref_id": one.ref_id, "sent_id": one.sent_id}
-    return {"tokens": one.tokens, "image_id": one.image, "bbox": one.bbox, "split": one.split, **ids}
+    size = dict(zip(("width", "height"), one.size or (), strict=False))
+    return {"tokens": one.tokens, "image_id": one.image, "bbox": one.bbox, "split": one.split, **ids, **size}
 
 
 def convert(files: RefFiles) -> dict[Path, int]:
