@@ -117,6 +117,10 @@ class FeatureStore:
         pad = np.arange(longest) >= counts[:, None]
         return tuple(map(torch.from_numpy, (regions, boxes, self._hw[rows], pad)))
 
+    def sizes(self, image_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(I,2) float32 height and width of each image in pixels, as its npz says."""
+        return self._hw[self._rows(np.asarray(image_ids, dtype=np.int64))]
+
     def _rows(self, image_ids: np.ndarray) -> np.ndarray:
         if not len(self.ids) and len(image_ids):
             raise UserError(f"no file under {self._where()} is named like an image of this data set")

@@ -283,6 +283,14 @@ def test_packed_equals_npz(folder: Path) -> None:
         assert pad[row].tolist() == [False] * kept + [True] * (4 - kept)
 
 
+def test_sizes_of_many_images(folder: Path) -> None:
+    np.savez(folder / "77.npz", **arrays() | {"image_h": np.array(90)})
+    sizes = FeatureStore([folder]).sizes([9, 77, 9])
+    assert sizes.tolist() == [[80, 100], [90, 100], [80, 100]] and sizes.dtype == np.float32
+    with pytest.raises(UserError, match="image 5 has no features"):
+        FeatureStore([folder]).sizes([5])
+
+
 def test_batch_is_padded_to_its_own_longest(folder: Path) -> None:
     store = FeatureStore([folder])
     assert store.gather([4, 581857], limit=100)[0].shape == (2, 2, WIDTH)
