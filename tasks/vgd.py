@@ -18,18 +18,21 @@ from torch import Tensor, nn
 
 from common.errors import UserError, check_known
 from common.files import write_json
+from readers.box_readings import OVERLAP
 from readers.boxes import decode, encode, overlaps
 from readers.data_root import find_path
+from readers.entries import first_few
 from readers.expressions import DIVISIONS, Expression, files_of, read_expressions
 from readers.feature_store import FeatureStore
+from readers.true_boxes import corners
 from readers.word_vectors import AUTO
 from readers.words import TokenStore, Vocabulary
 from space.heads import RegionPointer
 from space.inputs import Inputs
 from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
+from tasks.box_check import check_boxes
 from tasks.showcase import Box, Line, Prediction, region_predictions
 
-OVERLAP = 0.5  # least intersection over union at which a box counts as found
 OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiples of these
 OFFSET_WEIGHT = 0.5
 
@@ -155,6 +158,7 @@ class VisualGrounding(Task):
         self.files = files_of(Path(data.root), data.dataset, self.split_by, data.refs)
         expressions = read_expressions(self.files)
         self.expressions = {name: [one for one in expressions if one.split == name] for name in self.splits}
+        self._checked: dict[str, list[str]] = {}  # by split what its check found to remark
         self._need("train")
         self.vocabulary = self._vocabulary()
 
@@ -165,10 +169,15 @@ class VisualGrounding(Task):
             usual = [f"{folder}/{name}_{self.split_by}" for folder in usual for name in spelt]
         return find_path(data.root, [data.features] if data.features else usual)
 
+    def _path(self, split: str) -> Path:
+        return self.files.pickle if self.files.pickle.exists() else self.files.by_split[split]
+
     def _need(self, split: str) -> list[Expression]:
         if not self.expressions[split]:
-            path = self.files.pickle if self.files.pickle.exists() else self.files.by_split[split]
-            raise UserError(f"{path} gives no expression of the split {split}; get it from the data set's authors")
+            path, others = self._path(split), [name for name in self.splits if self.expressions[name]]
+            wrong = f"has no entry whose 'split' is {split}" if path.exists() else "does not exist"
+            remedy = f"only {', '.join(others) or 'nothing'} is there; write it as data/README.md says"
+            raise UserError(f"{path}, which the split {split} is read from, {wrong}: {remedy}")
         return self.expressions[split]
 
     def _vocabulary(self) -> Vocabulary:
@@ -185,9 +194,28 @@ class VisualGrounding(Task):
         """train, val, and testA, testB or test."""
         self._check_split(name, self.splits, f" on {self.data.dataset} ({self.split_by})")
         expressions = self._need(name)
-        self.store.require([one.image for one in expressions], f"the {name} expressions of {self.data.dataset}")
+        if name not in self._checked:
+            self._checked[name] = self._check(name, expressions)
         tokens = TokenStore(self.vocabulary.encode(one.tokens, self.data.max_tokens) for one in expressions)
         return VgdSplit(self.data, self.store, expressions, tokens, np.arange(len(expressions)))
+
+    def _check(self, name: str, expressions: list[Expression]) -> list[str]:
+        """Hold a split against the features: what there is to remark, unless it is refused."""
+        images, path = np.unique([one.image for one in expressions]), self._path(name)
+        missing = np.setdiff1d(images, self.store.ids, assume_unique=True)
+        if 2 * missing.size > images.size:
+            raise UserError(
+                f"{missing.size} of the {images.size} images of the {name} expressions of {path} have no features: "
+                f"they are {first_few(images)}, those under {self._features()} are {first_few(self.store.ids)}; "
+                "make the numbers in the names of the npz files the image ids"
+            )
+        self.store.require(images, f"the {name} expressions of {self.data.dataset}")
+        return check_boxes(f"{name} expressions of {path}", expressions, self.store, self.data.max_regions)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Of the data; after ``split("train")`` also what share of it no region covers, where that is much."""
+        return super().remarks + self._checked.get("train", [])
 
     def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:
         """A score and four offsets per region."""
@@ -237,11 +265,6 @@ class VisualGrounding(Task):
             _compare(one, box, split.boxes[index], split.expressions[index])
             for one, box, index in zip(shown, found, indices, strict=True)
         ]
-
-
-def corners(boxes: np.ndarray) -> np.ndarray:
-    """(N,4) x, y, width, height to (N,4) x1, y1, x2, y2 with both corners inside."""
-    return np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:] - 1), axis=1)
 
 
 def _ids(one: Expression) -> dict[str, int]:

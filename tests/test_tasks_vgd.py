@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from genotypes.genotype import Genotype
 from readers.boxes import encode, overlaps
 from retrain.model import build
 from retrain.run import main as retrain
+from search.run import main as search
 from space.settings import ModelSettings
 from tasks.base import Batch, eval_mode
 from tasks.vgd import OFFSET_SCALE, VgdData, VisualGrounding, grounding_loss, predicted_boxes
@@ -246,8 +248,23 @@ def test_ids_that_are_unknown_are_left_out(root: Path) -> None:
     model = build(task, Genotype("vgd", ("self_att_64",), ("guided_att_64",)), ModelSettings(pool_hidden=16), 64)
     with eval_mode(model):
         assert task.evaluate(model, task.split("val"), 8).predictions[0].keys() == {"box", "score"}
-    with pytest.raises(UserError, match="testB.json gives no expression of the split testB"):
+    with pytest.raises(UserError, match="testB.json, which .* testB is read from, does not exist: only train, val is"):
         task.split("testB")
+
+
+def test_missing_and_empty_splits_are_named(root: Path) -> None:
+    (tiny_vgd.folder(root) / "refs(unc).p").unlink()
+    train, val = (tiny_vgd.folder(root) / f"{name}.json" for name in ("train", "val"))
+    entry = {"sentence": "red", "image_id": 1, "bbox": [11, 20, 28, 19], "split": "train"}
+    train.write_text(json.dumps([entry]))
+    with pytest.raises(UserError, match="val.json, which the split val is read from, does not exist: only train is"):
+        tiny(root).split("val")
+    val.write_text(json.dumps([entry]))
+    with pytest.raises(UserError, match="val.json, .*, has no entry whose 'split' is val: only train is there;"):
+        tiny(root).split("val")
+    val.write_text("[]")
+    with pytest.raises(UserError, match="val.json should be a list of referring expressions with at least one"):
+        tiny(root)
 
 
 @pytest.mark.parametrize("spelt", ["refcocog_umd", "refcocg_umd"])
@@ -264,7 +281,7 @@ def test_both_spellings_of_a_feature_folder_are_found(root: Path, spelt: str) ->
     (root / "refs/refcocog/refs(unc).p").rename(root / "refs/refcocog/refs(umd).p")
     task = tiny(root, dataset="refcocog", feat="coco_mrcn")
     assert task.region_width == tiny_vgd.WIDTH + 2 and len(task.split("train")) > 0
-    with pytest.raises(UserError, match="umd.* gives no expression of the split test"):
+    with pytest.raises(UserError, match=r"refs\(umd\).p, .* has no entry whose 'split' is test: only train"):
         task.split("test")
 
 
@@ -272,6 +289,76 @@ def test_images_without_features_are_named(root: Path) -> None:
     (root / "detfeat100_woref/COCO_train2014_000000000031.jpg.npz").unlink()
     with pytest.raises(UserError, match="1 of the 6 images of the val expressions of refcoco have no features .*: 31;"):
         tiny(root).split("val")
+
+
+def test_other_ids_are_shown_from_both_sides(root: Path) -> None:
+    for number, path in enumerate(sorted((root / "detfeat100_woref").iterdir()), 90001):
+        path.rename(path.with_name(f"{number}.npz"))
+    expected = r"24 of the 24 images of the train .* are 1, 2, 3, 4, 5, \.\.\., .* are 90001, 90002, .*npz"
+    with pytest.raises(UserError, match=expected):
+        tiny(root).split("train")
+
+
+# ---- boxes and regions that are not of the same pixels ----
+
+
+def by_corners(root: Path, sizes: bool) -> None:
+    """Boxes as two corners, with their instances or as a JSON file that stands alone."""
+    refs, instances = tiny_vgd.read(root)
+    for one in instances["annotations"]:
+        x, y, width, height = one["bbox"]
+        one["bbox"] = [x, y, x + width, y + height]
+    tiny_vgd.write(root, refs, instances)
+    if not sizes:
+        boxes = {one["id"]: one["bbox"] for one in instances["annotations"]}
+        entries = [ref | {"bbox": boxes[ref["ann_id"]]} for ref in refs]
+        for name in ("train", "val"):
+            some = [one for one in entries if one["split"] == name]
+            (tiny_vgd.folder(root) / f"{name}.json").write_text(json.dumps(some))
+        for name in ("refs(unc).p", "instances.json"):
+            (tiny_vgd.folder(root) / name).unlink()
+
+
+@pytest.mark.parametrize("sizes", [True, False])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_boxes_as_corners_are_refused(root: Path, sizes: bool, split: str) -> None:
+    by_corners(root, sizes)
+    with pytest.raises(UserError, match=rf"^only \d.* % of \d+ {split} .*read as x1, y1, x2, y2 it would be"):
+        tiny(root).split(split)
+
+
+def squared(path: Path) -> None:
+    """Features as a detector gives them that saw a picture of 600 x 600."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    scale = np.array([600 / tiny_vgd.HW[1], 600 / tiny_vgd.HW[0]])
+    np.savez(path, **arrays | {"bbox": arrays["bbox"] * np.tile(scale, 2), "image_h": 600, "image_w": 600})
+
+
+@pytest.mark.parametrize("stage", ["search", "retrain"])
+def test_features_of_resized_pictures_are_refused_before_the_first_step(
+    root: Path, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (root / "detfeat100_woref").iterdir():
+        squared(path)
+    monkeypatch.chdir(tmp_path)
+    Path("g.json").write_text('{"task": "vgd", "encoder": ["self_att_64"], "decoder": ["guided_att_64"]}')
+    run, options = {"search": (search, ["--task=vgd"]), "retrain": (retrain, ["--geno=g.json"])}[stage]
+    sizes = r"\(image 1 is 600 x 600 in the features, 200 x 90 in the annotations\)"
+    with pytest.raises(UserError, match=rf"^only 0.0 % of .* scaled to .* {sizes} it would be 9\d.\d %: scale bbox"):
+        run([*options, "--profile=demo", f"--data.root={root}", "--gpu=cpu"])
+    assert not Path("logs").exists()
+
+
+def test_phrases_that_train_nothing_are_remarked(root: Path) -> None:
+    usual, few = tiny(root), tiny(root, max_regions=2)
+    for task in (usual, few):
+        task.split("train")
+    assert len(usual.remarks) == 1
+    assert few.remarks[:1] == usual.remarks and re.match(
+        r"note: only 5\d.\d % of \d+ train expressions of .*refs\(unc\).p have a region .* train nothing",
+        few.remarks[1],
+    )
 
 
 def test_training_learns_and_writes_predictions(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
