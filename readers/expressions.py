@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from common.errors import UserError, check_known
 from common.files import read_json
 from readers.data_root import find_path
-from readers.entries import field, shortened
+from readers.entries import field, shortened, whole_text
 from readers.safe_pickle import load_pickle
-from readers.tokens import tokenise
+from readers.tokens import Tokeniser, tokenise
 from readers.true_boxes import read_box
 
 # By data set who divided it, the usual one first, and into which splits.
@@ -64,22 +64,26 @@ def files_of(root: Path, dataset: str, split_by: str, named: str | None = None) 
     return RefFiles(folder / f"refs({split_by}).p", folder / "instances.json", by_split)
 
 
-def read_expressions(files: RefFiles) -> list[Expression]:
+def read_expressions(files: RefFiles, tokenise: Tokeniser = tokenise) -> list[Expression]:
     """Read the pickle, or the JSON files where there is none.
+
+    Args:
+        files: where they are.
+        tokenise: how sentences come apart into words.
 
     Raises:
         UserError: the files are missing, malformed or inconsistent.
     """
     if files.pickle.exists():
-        return list(_read(files.pickle, load_pickle(files.pickle), None, _Instances(files.instances)))
+        return list(_read(files.pickle, load_pickle(files.pickle), None, _Instances(files.instances), tokenise))
     written = {split: path for split, path in files.by_split.items() if path.exists()}
     if not written:
         names = ", ".join(map(str, files.by_split.values()))
         raise UserError(f"there is neither {files.pickle} nor one of {names}; see data/README.md for the layout")
     # Files of other tools may stand alone, with boxes of their own.
     instances = _Instances(files.instances) if files.instances.exists() else None
-    what = "a list of referring expressions"
-    return [one for split, path in written.items() for one in _read(path, read_json(path, what), split, instances)]
+    content = {path: read_json(path, "a list of referring expressions") for path in written.values()}
+    return [one for split, path in written.items() for one in _read(path, content[path], split, instances, tokenise)]
 
 
 def entries_in(path: Path, value: Any) -> list[Any]:
@@ -118,7 +122,9 @@ class _Instances:
         return _size(f"{self.path}, image {image}", self._images.get(image, {}))
 
 
-def _read(path: Path, value: Any, split: str | None, instances: _Instances | None) -> Iterator[Expression]:
+def _read(
+    path: Path, value: Any, split: str | None, instances: _Instances | None, tokenise: Tokeniser
+) -> Iterator[Expression]:
     """Every sentence of a file; ``split`` is that of entries which name none."""
     for place, entry in enumerate(entries_in(path, value)):
         where = f"{path}, entry {place}"
@@ -128,7 +134,7 @@ def _read(path: Path, value: Any, split: str | None, instances: _Instances | Non
         own = _split(where, entry) if split is None or entry.get("split") is not None else split
         ref_id = _id(where, entry, "ref_id")
         for said, sentence in _sentences(where, entry):
-            sent_id, tokens = _id(said, sentence, "sent_id"), _tokens(said, sentence)
+            sent_id, tokens = _id(said, sentence, "sent_id"), _tokens(said, sentence, tokenise)
             yield Expression(ref_id, sent_id, image, own, tokens, box, size, box_at)
 
 
@@ -170,7 +176,7 @@ def _sentences(where: str, entry: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(f"{where}, sentence {n}", one) for n, one in enumerate(field(where, entry, "sentences", list))]
 
 
-def _tokens(where: str, sentence: Any) -> list[str]:
+def _tokens(where: str, sentence: Any, tokenise: Tokeniser) -> list[str]:
     """The words of a sentence, from the first of its fields that holds any.
 
     One without words but not blank, such as "?", has none and stays: the published sets may hold such.
@@ -180,7 +186,7 @@ def _tokens(where: str, sentence: Any) -> list[str]:
         given = [sentence[key] for key in TEXTS if sentence.get(key) is not None]
     if not given or not all(isinstance(text, str) or _all_texts(text) for text in given):
         raise UserError(f"{where}: it needs 'tokens', a list of words, or a text 'sent', 'raw' or 'sentence'")
-    texts = [text if isinstance(text, str) else " ".join(text) for text in given]
+    texts = [whole_text(where, text if isinstance(text, str) else " ".join(text)) for text in given]
     if not any(map(str.strip, texts)):
         raise UserError(f"{where}: its text is empty; write what was said about the box, or leave the entry out")
     return next(filter(None, map(tokenise, texts)), [])

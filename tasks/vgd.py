@@ -18,19 +18,19 @@ from torch import Tensor, nn
 
 from common.errors import UserError, check_known
 from common.files import write_json
+from readers.box_check import check_boxes
 from readers.box_readings import OVERLAP
 from readers.boxes import decode, encode, overlaps
 from readers.data_root import find_path
-from readers.entries import first_few
 from readers.expressions import DIVISIONS, Expression, files_of, read_expressions
 from readers.feature_store import FeatureStore
+from readers.tokens import tokeniser
 from readers.true_boxes import corners
 from readers.word_vectors import AUTO
 from readers.words import TokenStore, Vocabulary
 from space.heads import RegionPointer
 from space.inputs import Inputs
 from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
-from tasks.box_check import check_boxes
 from tasks.showcase import Box, Line, Prediction, region_predictions
 
 OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiples of these
@@ -57,6 +57,7 @@ class VgdData:
         features: folder of region features instead of the usual one, relative to root.
         max_regions: at most so many regions of an image, the first ones.
         max_tokens: at most so many words of a phrase.
+        segmenter: spaCy's code of the phrases' language where its words have no spaces between them (zh, ja, th).
         word_vectors: an installed spaCy vectors package, a folder made by `spacy init vectors`, auto for the installed
             package that has most words, if there is one, or null to learn them.
     """
@@ -69,6 +70,7 @@ class VgdData:
     features: str | None = None
     max_regions: PositiveInt = 100
     max_tokens: PositiveInt = 14
+    segmenter: str | None = None
     word_vectors: str | None = AUTO
 
 
@@ -156,7 +158,7 @@ class VisualGrounding(Task):
         self.splits = divisions[self.split_by]
         self.store = FeatureStore([self._features()])
         self.files = files_of(Path(data.root), data.dataset, self.split_by, data.refs)
-        expressions = read_expressions(self.files)
+        expressions = read_expressions(self.files, tokeniser(data.segmenter))
         self.expressions = {name: [one for one in expressions if one.split == name] for name in self.splits}
         self._checked: dict[str, list[str]] = {}  # by split what its check found to remark
         self._need("train")
@@ -201,16 +203,9 @@ class VisualGrounding(Task):
 
     def _check(self, name: str, expressions: list[Expression]) -> list[str]:
         """Hold a split against the features: what there is to remark, unless it is refused."""
-        images, path = np.unique([one.image for one in expressions]), self._path(name)
-        missing = np.setdiff1d(images, self.store.ids, assume_unique=True)
-        if 2 * missing.size > images.size:
-            raise UserError(
-                f"{missing.size} of the {images.size} images of the {name} expressions of {path} have no features: "
-                f"they are {first_few(images)}, those under {self._features()} are {first_few(self.store.ids)}; "
-                "make the numbers in the names of the npz files the image ids"
-            )
-        self.store.require(images, f"the {name} expressions of {self.data.dataset}")
-        return check_boxes(f"{name} expressions of {path}", expressions, self.store, self.data.max_regions)
+        what = f"{name} expressions of {self._path(name)}"
+        self.store.require([one.image for one in expressions], f"the {what}")
+        return check_boxes(what, expressions, self.store, self.data.max_regions)
 
     @property
     def remarks(self) -> list[str]:

@@ -287,14 +287,14 @@ def test_both_spellings_of_a_feature_folder_are_found(root: Path, spelt: str) ->
 
 def test_images_without_features_are_named(root: Path) -> None:
     (root / "detfeat100_woref/COCO_train2014_000000000031.jpg.npz").unlink()
-    with pytest.raises(UserError, match="1 of the 6 images of the val expressions of refcoco have no features .*: 31;"):
+    with pytest.raises(UserError, match="1 of the 6 images of the val expressions of .* have no features .*: 31;"):
         tiny(root).split("val")
 
 
 def test_other_ids_are_shown_from_both_sides(root: Path) -> None:
     for number, path in enumerate(sorted((root / "detfeat100_woref").iterdir()), 90001):
         path.rename(path.with_name(f"{number}.npz"))
-    expected = r"24 of the 24 images of the train .* are 1, 2, 3, 4, 5, \.\.\., .* are 90001, 90002, .*npz"
+    expected = r"24 of the 24 images of the train .*: 1, 2, 3, 4, 5, \.\.\., while the files there are named 90001.npz, 90002"
     with pytest.raises(UserError, match=expected):
         tiny(root).split("train")
 

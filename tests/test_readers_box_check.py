@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
+from readers.box_check import check_boxes
 from readers.expressions import Expression
 from readers.feature_store import FeatureStore
-from tasks.box_check import check_boxes
 
 IMAGES, SIZE = 30, (200, 90)  # width and height
 
@@ -111,7 +111,7 @@ def test_boxes_outside_their_image_are_refused(tmp_path: Path, size: tuple[int, 
 
 
 def test_a_sample_of_many_images_is_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.box_check.IMAGES", 12)
+    monkeypatch.setattr("readers.box_check.IMAGES", 12)
     given = said(FIRST)[::2] + said(NOWHERE)[1::2]
     one, other = (check_boxes("phrases", part, store_of(tmp_path), 100) for part in (given, given[::-1]))
     assert one == other and one[0].startswith("note: only 50.0 % of 24 phrases")
