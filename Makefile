@@ -4,6 +4,9 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.mmnas-ready
 DEMO := data/demo/demo.json
+# On a terminal pip shows its progress itself; a log gets its large downloads and its steps, a line each.
+INSTALL := $(PY) -m pip install --disable-pip-version-check --editable '.[dev]'
+STEPS := /[MG]B\)|^ *(Installing|Building|Getting|Successfully)/
 
 .DEFAULT_GOAL := help
 .PHONY: help setup vectors demo-data search retrain draw show pack bench growth test lint clean
@@ -29,7 +32,8 @@ help:
 	@echo "                             (tasks: itm vqa vgd)        RESUME=1 GPU NW BS SEED ARGS"
 	@echo "  make retrain GENO=...      train what was found        the same, and RUN=train|val|test CKPT"
 	@echo "  make draw GENO=...         figure of a genotype        OUT=file.svg|png|pdf|dot"
-	@echo "  make show CKPT=... TASK=... predictions over pictures  DATA DATASET SPLIT FEAT PICTURES COUNT OUT"
+	@echo "                             (beside its file; logs/drawn/ for published ones and path@epoch)"
+	@echo "  make show CKPT=...         predictions over pictures   DATA DATASET SPLIT FEAT PICTURES COUNT OUT"
 	@echo "  make vectors               install word vectors        (every task then takes them)"
 	@echo "  make demo-data             make the built-in data      (search and retrain do it when needed)"
 	@echo "  make pack DATA=...         pack region features        (search and retrain do it when needed)"
@@ -50,7 +54,9 @@ help:
 $(READY): pyproject.toml setup.py readers/_boxes.pyx
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (once; a few minutes)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@if [ -t 1 ]; then $(INSTALL); else \
+		{ $(INSTALL) --progress-bar off || touch $@.failed; } | awk '$(STEPS) { print substr($$0, 1, 100); fflush() }'; \
+		if [ -e $@.failed ]; then rm $@.failed; exit 1; fi; fi
 	@$(PY) -c 'import readers._boxes' 2>/dev/null || echo "note: no C compiler, so box kernels run in NumPy (same numbers, slower)"
 	@touch $@
 

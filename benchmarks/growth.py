@@ -5,7 +5,6 @@ Writes a table and a plot. A slope of 1 is time in proportion, 2 is time in prop
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,6 +21,8 @@ import numpy as np
 from benchmarks.data import SHAPES, make_world
 from benchmarks.measure import seconds
 from benchmarks.steps import batches, networks, own_step, supernet_of
+from common.arguments import Parser, home_path
+from common.errors import run
 from engine.runtime import Runtime, start
 from space.settings import SideSettings, SpaceSettings
 from tasks.base import eval_mode
@@ -114,10 +115,12 @@ def plot(found: Sequence[Growth], path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print a table, write it as JSON and as a plot."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs")
-    parser.add_argument("--out", type=Path, default=Path("logs/bench"), help="folder of growth.json and growth.svg")
+    parser.add_argument(
+        "--out", type=home_path, default=Path("logs/bench"), help="folder of growth.json and growth.svg"
+    )
     options = parser.parse_args(argv)
     runtime = start("cpu" if options.device == "cpu" else "0", 0, "auto")
     samples, begin, doublings, turns = (2, 4, 2, 1) if options.quick else (16, 16, 4, 3)
@@ -135,4 +138,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -19,6 +19,8 @@ from benchmarks.evaluation import evaluation, loader, scoring
 from benchmarks.measure import Result, Row, compare, matmul_peak
 from benchmarks.memory import memory_rows
 from benchmarks.steps import BATCH, retrain, search
+from common.arguments import Parser, home_path
+from common.errors import run
 from engine.runtime import Runtime, start
 
 SAME = 1e-4  # relative difference of losses that fp32 may leave
@@ -66,14 +68,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     names = [*GROUPS, "memory"]
     parser.add_argument("--rows", default=",".join(names), help=f"comma-separated, of {', '.join(names)}")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of ours; plain is fp32")
     parser.add_argument("--quick", action="store_true", help="batch 8, one turn: whether it runs, not how fast")
     parser.add_argument("--turns", type=int, default=5, help="timings of each side, taken alternately")
-    parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON")
+    parser.add_argument("--out", type=home_path, default=OUT, help="folder of the JSON")
     options = parser.parse_args(argv)
     options.rows = options.rows.split(",")
     unknown = [name for name in options.rows if name not in names]
@@ -126,4 +128,4 @@ def _write(folder: Path, facts: dict[str, Any], results: list[Result], memory: d
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from common.errors import UserError
 from engine.runtime import Runtime
 
 WINDOW = 16  # batches whose samples are put in order of size together
@@ -77,19 +78,38 @@ def shuffled(sizes: np.ndarray, batch_size: int, rng: np.random.Generator) -> np
 
 
 def load_epoch(batches: EpochBatches, start: int, workers: int) -> Iterator[Any]:
-    """Yield the batches from number ``start`` on, made by ``workers`` processes (0: in this one)."""
-    return iter(
-        DataLoader(
-            batches,
-            batch_size=None,
-            sampler=range(start, len(batches)),
-            num_workers=workers,
-            worker_init_fn=_leave_signals,
-            pin_memory=batches.runtime.device.type == "cuda",
-            # The loader draws a seed when it starts; from torch's own stream that would make a resumed run differ.
-            generator=torch.Generator().manual_seed(0),
-        )
+    """Yield the batches from number ``start`` on, made by ``workers`` processes (0: in this one).
+
+    Raises:
+        UserError: the samples of a batch cannot be read, whichever process finds that out.
+    """
+    loader = DataLoader(
+        _Told(batches),
+        batch_size=None,
+        sampler=range(start, len(batches)),
+        num_workers=workers,
+        worker_init_fn=_leave_signals,
+        pin_memory=batches.runtime.device.type == "cuda",
+        # The loader draws a seed when it starts; from torch's own stream that would make a resumed run differ.
+        generator=torch.Generator().manual_seed(0),
     )
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+class _Told(Dataset):
+    """Batches, or the user's error that came instead: what a worker raises arrives as a page of its traceback."""
+
+    def __init__(self, batches: EpochBatches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, step: int) -> Any:
+        try:
+            return self.batches[step]
+        except UserError as error:
+            return error
 
 
 def _leave_signals(_: int) -> None:

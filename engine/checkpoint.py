@@ -20,8 +20,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
         torch.save(state, file)
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, *, lazily: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; nothing but tensors and plain containers is accepted.
+
+    Args:
+        path: a file that ``save`` wrote.
+        lazily: leave tensors on the disk until they are used; for whoever wants something else of it.
 
     Raises:
         UserError: there is no such file, it is damaged, or it asks for code.
@@ -30,7 +34,7 @@ def load(path: Path) -> dict[str, Any]:
         near = ", ".join(sorted(p.name for p in path.parent.glob("*.pt"))[:5]) if path.parent.is_dir() else ""
         raise UserError(f"checkpoint {path} does not exist" + (f"; its folder holds {near}" if near else ""))
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
     # Bytes that are no checkpoint fail in as many ways as zip and pickle have opcodes.
     except Exception as error:
         if isinstance(error, pickle.UnpicklingError) and FORBIDDEN in str(error):

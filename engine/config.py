@@ -6,10 +6,10 @@ Whatever cannot be understood is refused by name, with the nearest name that can
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import shlex
 import sys
+import types
 import typing
 from argparse import ArgumentError
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,12 +17,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import yaml
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
 
+from common.arguments import expanded, home_path
 from common.errors import UserError, did_you_mean
-from common.files import read_text
+from common.yaml_files import parse_yaml, read_yaml
 
 SECTIONS = ("data", "model", "space", "search", "retrain")  # what a YAML may hold; a stage reads those it knows
 WANTED = {
@@ -44,11 +44,12 @@ MAKE = {  # keys with a make variable of their own
     "data.split": "SPLIT",
     "profile": "PROFILE",
 }
+SHOWN_CHARS = 80  # of a value in an error
 DEMO_MARK = "demo.json"  # the file in a data root that says it is the built-in demo data
 
 
 class Setting(NamedTuple):
-    """One key with its value as text, and where the user wrote it."""
+    """One key with its value as text, a leading ~ expanded, and where the user wrote it."""
 
     key: str
     value: str
@@ -104,7 +105,6 @@ def load_config(
     if name is None:
         raise UserError(f"no task is named; say for example TASK={usual or '<name>'} (without make: --task ...)")
     cls, file = find(name)
-    parser = _parser(stage, top, {"data": cls.Data, **sections})
     # A stage may have its own idea of what it shares with the other, such as search.data.hard_pool.
     own_idea = tuple(f"{stage}.{section}." for section in ("data", *sections))
 
@@ -124,8 +124,9 @@ def load_config(
     for setting in (*settings, *written):
         if setting.key not in known:
             raise UserError(f"{setting.where}: {_unknown(setting.key, known)}")
+    parser = _parser(stage, top, {"data": cls.Data, **sections}, dict.fromkeys(s.where for s in settings))
     if helping:
-        parser.set_defaults({s.key: yaml.safe_load(s.value) for s in settings})
+        parser.set_defaults({s.key: parse_yaml(s.value) for s in settings})
         parser.parse_args(["--help"])
     parsed = parser.instantiate_classes(_parse(parser, [*settings, *written], known))
     options = top(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(top)})
@@ -139,7 +140,7 @@ def _unknown(key: str, known: Iterable[str]) -> str:
         return f"{key} is no value but a section; it needs {', '.join(below)}"
     if key in MAKE:
         return f"this task has no {MAKE[key]} ({key}); leave it out"
-    return f"there is no key {key!r}{did_you_mean(key, known)}"
+    return f"there is no key {_shown(key)!r}{did_you_mean(key, known)}"
 
 
 def asks_for_help(argv: Sequence[str] | None) -> bool:
@@ -153,13 +154,12 @@ def peek(argv: Sequence[str] | None, key: str) -> str | None:
     return found[-1] if found else None
 
 
-def _parser(stage: str, top: type, sections: Mapping[str, type]) -> ArgumentParser:
+def _parser(stage: str, top: type, sections: Mapping[str, type], sources: Iterable[str]) -> ArgumentParser:
     parser = ArgumentParser(
         prog=f"python -m {stage}",
         description=(
-            "Keys of configs/<task>.yaml can be given as --section.key=value; the later of two wins. The defaults "
-            "shown are those of this very command, with its --task and --profile; where the data root is the built-in "
-            "demo, with the profile demo. --profile=small shows the published values."
+            "Keys of configs/<task>.yaml can be given as --section.key=value; the later of two wins. "
+            f"The defaults shown come from {', then '.join(sources)}. --profile=small shows the published values."
         ),
         exit_on_error=False,
     )
@@ -184,7 +184,7 @@ def _read_line(words: Sequence[str]) -> Iterator[Setting]:
             value = next(rest, None)
             if value is None or (value.startswith("--") and len(value) > 2):
                 raise UserError(f"command line: --{key} has no value; write --{key}=value")
-        yield Setting(key, value, "command line")
+        yield Setting(key, expanded(value), "command line")
 
 
 def _task_layers(path: Path, profile: str | None, root: str | None) -> Iterator[list[Setting]]:
@@ -194,7 +194,9 @@ def _task_layers(path: Path, profile: str | None, root: str | None) -> Iterator[
     yield [*_flatten(tree, str(path))]
     if profile is None:
         root = root or (tree.get("data") or {}).get("root")
-        is_demo = root is not None and "demo" in profiles and (root == "data/demo" or (Path(root) / DEMO_MARK).exists())
+        is_demo = (
+            root is not None and "demo" in profiles and (root == "data/demo" or (home_path(root) / DEMO_MARK).exists())
+        )
         profile = "demo" if is_demo else ""
     for name in filter(None, profile.split(",")):
         if name not in profiles:
@@ -205,10 +207,7 @@ def _task_layers(path: Path, profile: str | None, root: str | None) -> Iterator[
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(read_text(path, "a configuration")) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    tree = read_yaml(path, "a configuration") or {}
     if not isinstance(tree, dict) or not all(isinstance(part, dict | None) for part in tree.values()):
         raise UserError(f"{path} must hold sections with keys and values: {', '.join(SECTIONS)}")
     return tree
@@ -217,9 +216,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _flatten(tree: Any, where: str) -> Iterator[Setting]:
     for section, keys in tree.items():
         if section not in SECTIONS:
-            raise UserError(f"{where}: there is no section {section!r}{did_you_mean(str(section), SECTIONS)}")
+            raise UserError(
+                f"{where}: there is no section {_shown(str(section))!r}{did_you_mean(str(section), SECTIONS)}"
+            )
         if not isinstance(keys, dict | None):
-            raise UserError(f"{where}: section {section} must hold keys and values, not {keys!r}")
+            raise UserError(f"{where}: section {section} must hold keys and values, not {_shown(repr(keys))}")
         yield from _walk(section, keys or {}, where)
 
 
@@ -228,8 +229,7 @@ def _walk(key: str, value: Any, where: str) -> Iterator[Setting]:
         for name, below in value.items():
             yield from _walk(f"{key}.{name}", below, where)
     else:
-        # YAML reads 2020-01-01 as a date; here it is the text that it looks like.
-        yield Setting(key, str(value) if isinstance(value, str | datetime.date) else json.dumps(value), where)
+        yield Setting(key, expanded(value) if isinstance(value, str) else json.dumps(value), where)
 
 
 def _types(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -249,10 +249,13 @@ def _plain(section: Any) -> Any:
         value = getattr(section, field.name)
         if dataclasses.is_dataclass(value):
             _plain(value)
-        for plain in (int, float):
-            if isinstance(value, plain) and not isinstance(value, bool):
-                setattr(section, field.name, plain(value))
+        setattr(section, field.name, [*map(_plain_number, value)] if isinstance(value, list) else _plain_number(value))
     return section
+
+
+def _plain_number(value: Any) -> Any:
+    plain = next((kind for kind in (int, float) if isinstance(value, kind) and not isinstance(value, bool)), None)
+    return value if plain is None else plain(value)
 
 
 def _parse(parser: ArgumentParser, settings: Sequence[Setting], types: Mapping[str, Any]) -> Any:
@@ -267,7 +270,21 @@ def _parse(parser: ArgumentParser, settings: Sequence[Setting], types: Mapping[s
                 parse([setting])
             except ArgumentError as culprit:
                 kind = types[setting.key]
-                wanted = WANTED.get(kind) or (kind.__name__ if isinstance(kind, type) else str(kind))
-                place = f"{setting.where}: {setting.key}={setting.value}"
+                wanted = WANTED.get(kind) or _wanted(kind)
+                place = f"{setting.where}: {setting.key}={_shown(setting.value)}"
                 raise UserError(f"{place} should be {wanted}") from culprit
         raise UserError(f"command line: {error}") from error
+
+
+def _wanted(kind: Any) -> str:
+    """What a value of a type is to people: a list's by what is in it, an optional one's by what else it may be."""
+    inside = [each for each in typing.get_args(kind) if each is not types.NoneType]
+    if typing.get_origin(kind) is list:
+        return f"a list, such as [10,12], of which each is {_wanted(*inside)}"
+    if inside:
+        return f"{' or '.join(map(_wanted, inside))}, or null"
+    return WANTED.get(kind) or kind.__name__
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."

@@ -7,7 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from engine.log import RunLog, numbers
 from engine.optim import Training, rate
 from engine.run import RunFiles
 from engine.runtime import Runtime
+from engine.shortages import shortages_told
 
 
 class Stage(Protocol):
@@ -61,11 +62,18 @@ class Loop:
         self.epoch, self.step, self.totals, self.finished = 0, 0, {}, False
 
     def run(self) -> None:
-        """Train until the last epoch or an early stop. Ctrl-C or SIGTERM saves after the current step and raises."""
-        with _stop_after_step() as stopped:
+        """Train until the last epoch or an early stop. Ctrl-C or SIGTERM saves after the current step and raises.
+
+        Raises:
+            UserError: the loss is no longer finite, or the machine has run out of files, memory or processes.
+            KeyboardInterrupt: the run was told to stop, and is saved.
+        """
+        with _stop_after_step() as stopped, shortages_told():
             while self.epoch < self.training.epochs and not self.finished:
                 self._train_epoch(stopped)
                 self._close_epoch()
+                if stopped:  # while it was scored
+                    self._stop(f"after epoch {self.epoch}/{self.training.epochs}")
 
     def _train_epoch(self, stopped: list[int]) -> None:
         if self.step == 0:
@@ -83,12 +91,15 @@ class Loop:
                 self.totals[name] = self.totals.get(name, 0.0) + value
             if stopped:
                 self.save()
-                resume = f"RESUME=1 VERSION={self.files.version}"
-                self.log.info(f"saved in {label}, step {self.step}; go on with the same command and {resume}")
-                raise KeyboardInterrupt
+                self._stop(f"in {label}, step {self.step}")
             if time.monotonic() - saved > 60 * self.training.save_minutes:
                 self.save()
                 saved = time.monotonic()
+
+    def _stop(self, place: str) -> NoReturn:
+        resume = f"RESUME=1 VERSION={self.files.version}"
+        self.log.info(f"saved {place}; go on with the same command and {resume}")
+        raise KeyboardInterrupt
 
     def _means(self) -> dict[str, float]:
         means = {name: float(total) / max(1, self.step) for name, total in self.totals.items()}

@@ -7,13 +7,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
+
+from common.numbers import above_zero, whole
+
+Epochs, EpochNumber = whole(1, 1_000_000), whole(0, 1_000_000)
+Samples, Steps = whole(1, 1_000_000), whole(0, 1_000_000_000)
+Rate, Amount = above_zero(100), above_zero(1e9)
 
 
 @dataclass(kw_only=True)
 class Training:
-    """How weights are trained; the defaults are the published ones (arXiv 2004.12070, section 4.2).
+    """How weights are trained.
+
+    The values here are the published ones (arXiv 2004.12070, section 4.2), as far as they are the same for all tasks.
 
     Args:
         epochs: passes over the training samples.
@@ -30,18 +37,18 @@ class Training:
         save_minutes: at most so many minutes of work are lost by a kill.
     """
 
-    epochs: PositiveInt = 13
-    batch_size: PositiveInt = 64
-    lr: PositiveFloat = 1e-4
-    warmup_epochs: NonNegativeInt = 3
-    warmup_steps: NonNegativeInt | None = None
-    decay_epochs: list[int] = field(default_factory=list)
-    decay: PositiveFloat = 0.2
+    epochs: Epochs = 13
+    batch_size: Samples = 64
+    lr: Rate = 1e-4
+    warmup_epochs: EpochNumber = 3
+    warmup_steps: Steps | None = None
+    decay_epochs: list[EpochNumber] = field(default_factory=list)
+    decay: Rate = 0.2
     cosine: bool = False
-    clip: PositiveFloat = 1.0
-    val_images: PositiveInt | None = None
-    val_every: PositiveInt = 1
-    save_minutes: PositiveFloat = 10.0
+    clip: Amount = 1.0
+    val_images: Samples | None = None
+    val_every: Epochs = 1
+    save_minutes: Amount = 10.0
 
 
 def rate(training: Training, step: int, steps_per_epoch: int) -> float:

@@ -14,7 +14,10 @@ from typing import Any
 from jsonargparse.typing import NonNegativeInt
 
 from common.errors import UserError
+from common.numbers import whole
 
+Workers = whole(0, 1000)
+MOST_BYTES = 150  # of a run's name; what is written for a run adds to it, and file systems take 255
 MAY_CHANGE = ("epochs", "save_minutes", "val_every", "root", "test_split")
 
 
@@ -36,7 +39,7 @@ class RunOptions:
     resume: bool = False
     seed: NonNegativeInt = 0
     gpu: str = ""
-    workers: NonNegativeInt = 0
+    workers: Workers = 0
     precision: str = "auto"
     logs: str = "logs"
 
@@ -57,17 +60,25 @@ class RunFiles:
         self.version = options.version or _dated(stem, Path(options.logs))
         if not all(c.isalnum() or c in "-_.+" for c in self.version) or self.version.startswith("."):
             raise UserError(
-                f"VERSION={self.version!r} is no name for a run; use letters, digits, '-', '_', '+' and '.'"
+                f"VERSION={self.version[:80]!r} is no name for a run; use letters, digits, '-', '_', '+' and '.'"
             )
+        if len(self.version.encode()) > MOST_BYTES:
+            begin = self.version[:20]
+            raise UserError(f"VERSION={begin}... is too long for the names of files; use {MOST_BYTES} letters at most")
         root = Path(options.logs)
         self.checkpoints = root / "ckpts" / self.version
         self.log = root / "log" / self.version
         self.results = root / "ckpts" / "result_test"
         self.architectures = root / "ckpts" / "arch" / f"{self.version}.json"
         self.last = self.checkpoints / "last.pt"
-        self.best = self.checkpoints / "best.pt"
+        self.best = self.best_of(root, self.version)
         self._fresh = not options.resume
         self._check(options, may_resume)
+
+    @staticmethod
+    def best_of(logs: Path, version: str) -> Path:
+        """The best network of a run."""
+        return logs / "ckpts" / version / "best.pt"
 
     def _check(self, options: RunOptions, may_resume: bool) -> None:
         if options.resume:

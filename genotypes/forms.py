@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common.errors import UserError
-from common.files import read_json, read_text
+from common.files import read_json
+from common.yaml_files import read_yaml
 
 SHORT = {"SA": "self_att_64", "RSA": "rel_self_att_64", "GA": "guided_att_64", "FFN": "feed_forward"}
 WHAT = "a genotype"
@@ -47,7 +46,7 @@ def read(path: str, epoch: int | None = None) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, broken, empty, of no known form, or lacks the epoch.
     """
-    value = _read_yaml(path) if path.endswith((".yml", ".yaml")) else read_json(path, WHAT)
+    value = read_yaml(path, WHAT) if path.endswith((".yml", ".yaml")) else read_json(path, WHAT)
     if not value:
         raise UserError(f"{path} is empty; it should be {WHAT}")
     if isinstance(value, Mapping):
@@ -75,16 +74,6 @@ def older(history: Sequence[tuple[Sequence[str], Sequence[str]]]) -> dict[str, A
 def ours(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Genotypes in our form, one per epoch, as one value."""
     return {"schema": 1, "epochs": {f"epoch{number}": dict(one) for number, one in enumerate(history)}}
-
-
-def _read_yaml(path: str) -> Any:
-    try:
-        return yaml.safe_load(read_text(path, WHAT))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        why = getattr(error, "problem", None) or "broken"
-        raise UserError(f"{path} is not valid YAML{place} ({why}); it should be {WHAT}") from error
 
 
 def _without_epochs(path: str, epoch: int | None, value: dict[str, Any]) -> dict[str, Any]:

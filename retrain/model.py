@@ -65,6 +65,16 @@ def save(
     checkpoint.save(path, state)
 
 
+def trained_for(path: Path) -> str | None:
+    """The task that a trained network is for; None where its file does not say.
+
+    Raises:
+        UserError: the file is missing, damaged or no checkpoint.
+    """
+    name = checkpoint.load(path, lazily=True).get("task")
+    return name if isinstance(name, str) else None
+
+
 class Trained(NamedTuple):
     """A network read from a file."""
 

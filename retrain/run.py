@@ -16,10 +16,12 @@ from engine.log import BEST, RunLog
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
 from engine.runtime import Runtime, start
-from genotypes.genotype import Genotype, load, published
-from retrain.model import Trained, build, restore, save
+from engine.shortages import allow_files
+from genotypes.genotype import SIDES, Genotype, load, published
+from retrain.model import Trained, build, restore, save, trained_for
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
+from space.ops import check
 from space.settings import ModelSettings
 from tasks.base import Task, eval_mode
 from tasks.find import find_task, task_names
@@ -46,12 +48,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train or evaluate the network of a genotype; ``python -m retrain --help`` explains every key."""
     geno = peek(argv, "geno")
     genotype = load(geno) if geno else None
+    ckpt = None if peek(argv, "task") or asks_for_help(argv) else trained_network(argv)
     if geno is None and peek(argv, "run") in (None, "train") and not asks_for_help(argv):
         raise UserError(f"RUN=train needs GENO=<path, path@epoch, or {', '.join(published())}>")
     config = load_config(
         "retrain",
         argv,
-        task=genotype.task if genotype else None,
+        task=(trained_for(ckpt) if ckpt else None) or (genotype.task if genotype else None),
         find=find_task,
         usual=task_names()[0],
         top=RetrainOptions,
@@ -69,8 +72,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         evaluate(config, genotype, runtime)
 
 
+def trained_network(argv: Sequence[str] | None) -> Path | None:
+    """The file that RUN=val and RUN=test score, as the command line names it: CKPT, or the best of VERSION."""
+    said = {key: peek(argv, key) for key in ("run", "ckpt", "version", "logs")}
+    if said["run"] not in ("val", "test"):
+        return None
+    if said["ckpt"] is None and said["version"] is not None:
+        return RunFiles.best_of(Path(said["logs"] or RunOptions.logs), said["version"])
+    return Path(said["ckpt"]) if said["ckpt"] else None
+
+
 def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     """Train from scratch (or go on), then score the best epoch."""
+    for side in SIDES:
+        check(getattr(genotype, side), side)
+    config.model.check_width(config.retrain.width, [*genotype.encoder, *genotype.decoder])
+    allow_files(config.top.workers)
     files = RunFiles(config.top, f"{config.task.name}-retrain")
     task: Task = config.task(config.data)
     settings: RetrainSettings = config.retrain
@@ -92,6 +109,8 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     log.config(config.as_dict())
     if genotype.task and genotype.task != task.name:
         log.info(f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}")
+    if genotype.provenance.get("moved") is False:
+        log.info("note: no search found this genotype: it is where one began, and no alpha moved")
     for remark in task.remarks:
         log.info(remark)
     weights = sum(p.numel() for p in model.parameters())
@@ -174,7 +193,7 @@ def next_command(config: Config, ckpt: Path) -> str:
     """What a user may want to type after these numbers."""
     if config.top.run == "train":
         # The network has the words and answers of the data it was trained on, so what chose them is said again.
-        return f"make retrain RUN=test TASK={config.task.name} CKPT={ckpt}{config.make_arguments()}"
+        return f"make retrain RUN=test CKPT={ckpt}{config.make_arguments()}"
     return f"make retrain GENO={config.top.geno or '<another genotype>'} to train one, or make help"
 
 

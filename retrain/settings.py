@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jsonargparse.typing import PositiveInt
-
 from engine.optim import Training
+from space.settings import Width
 
 
 @dataclass(kw_only=True)
@@ -17,4 +16,4 @@ class RetrainSettings(Training):
         width: H, width of the network.
     """
 
-    width: PositiveInt = 512
+    width: Width = 512

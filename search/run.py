@@ -17,6 +17,7 @@ from engine.log import RunLog
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
 from engine.runtime import Runtime, start
+from engine.shortages import allow_files
 from genotypes.drawing import draw
 from genotypes.genotype import Genotype, load, save_epochs
 from genotypes.table import table
@@ -55,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     config.space.validate()
     config.search.validate()
+    config.model.check_width(config.search.width, [*config.space.encoder.candidates, *config.space.decoder.candidates])
     runtime = start(config.top.gpu, config.top.seed, config.top.precision)
+    allow_files(config.top.workers)
     files = RunFiles(config.top, f"{config.task.name}-search")
     path = Path(config.top.genotypes) / config.task.name / f"{files.version}.json"
     task = config.task(config.data)
@@ -124,13 +127,30 @@ def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log:
         ("log", files.log),
     ):
         log.info(f"{what:>12}  {where}")
-    log.info(f"next: make retrain GENO={path}{config.make_arguments()}")
+    for line in last_words(genotype, stage, path, config):
+        log.info(line)
     log.close()
+
+
+def last_words(genotype: Genotype, stage: SearchStage, path: Path, config: Config) -> list[str]:
+    """How far the search got, where that has to be said, and what to type next."""
+    unmoved = stage.unmoved()
+    if genotype.provenance.get("moved", True):
+        still = f"note: alpha of {', '.join(unmoved)} never moved; there stands what the search began with"
+        return [*([still] if unmoved else []), f"next: make retrain GENO={path}{config.make_arguments()}"]
+    return [
+        f"warning: THIS GENOTYPE WAS NOT FOUND: {stage.arch_steps} architecture steps moved no alpha of any block, so "
+        f"it is what the search began with, and {path} says so (provenance: moved is false); the loss does not depend "
+        "on the blocks, as with features that are all alike or a rate that made the network useless",
+        f"next: look at the losses in {config.top.logs}/log, mend the data or lower search.lr, and search again under "
+        "another VERSION",
+    ]
 
 
 def complete(genotype: Genotype, task: Task, config: Config) -> Genotype:
     """The genotype with everything one needs to know where it came from and what it costs."""
     provenance: dict[str, Any] = {
+        **genotype.provenance,
         "config": config.as_dict(),
         "seed": config.top.seed,
         "commit": commit(),

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
+from jsonargparse.typing import OpenUnitInterval
 
 from common.errors import UserError, did_you_mean
-from engine.optim import Training
+from common.numbers import whole
+from engine.optim import EpochNumber, Epochs, Rate, Steps, Training
 from search.estimators import ESTIMATORS
+from space.settings import Width
+
+Every = whole(1, 1_000_000)
 
 
 @dataclass(kw_only=True)
 class SearchSettings(Training):
-    """How the search runs, besides how weights are trained; the defaults are the published ones.
+    """How the search runs, besides how weights are trained.
+
+    The values here are the published ones.
 
     Args:
         width: H, width of the supernet.
@@ -29,22 +35,22 @@ class SearchSettings(Training):
         start: reference of a genotype whose operations start with a lead; null starts uniform.
     """
 
-    width: PositiveInt = 256
-    epochs: PositiveInt = 100
+    width: Width = 256
+    epochs: Epochs = 100
     estimator: str = "full"
-    blend_steps: NonNegativeInt = 0
-    alpha_start: NonNegativeInt = 20
-    alpha_every: PositiveInt = 5
-    alpha_lr: PositiveFloat = 0.1
+    blend_steps: Steps = 0
+    alpha_start: EpochNumber = 20
+    alpha_every: Every = 5
+    alpha_lr: Rate = 0.1
     weight_share: OpenUnitInterval = 0.8
-    patience: PositiveInt | None = None
+    patience: Epochs | None = None
     start: str | None = None
 
     def validate(self) -> None:
         """Refuse values with which nothing can be searched.
 
         Raises:
-            UserError: the estimator is unknown, or no architecture step would come.
+            UserError: the estimator is unknown, or no epoch is left for the architecture.
         """
         if self.estimator not in ESTIMATORS:
             raise UserError(
@@ -55,4 +61,23 @@ class SearchSettings(Training):
             raise UserError(
                 f"search.alpha_start={self.alpha_start} leaves no epoch of {self.epochs} for the architecture; "
                 "lower it or raise search.epochs"
+            )
+
+    def check_steps(self, steps: int) -> None:
+        """Refuse epochs into which no architecture step fits.
+
+        Args:
+            steps: weight steps of an epoch.
+
+        Raises:
+            UserError: the architecture would stay where it begins.
+        """
+        # Weight steps are counted from the run's first, and every so many of them an architecture step follows.
+        before, all_steps = self.alpha_start * steps, self.epochs * steps
+        if before // self.alpha_every == all_steps // self.alpha_every:
+            raise UserError(
+                f"no architecture step fits into this search: from epoch search.alpha_start={self.alpha_start} to "
+                f"search.epochs={self.epochs} weights take {all_steps - before} steps ({steps} an epoch), and one "
+                f"follows every search.alpha_every={self.alpha_every}; lower search.alpha_every, search.alpha_start or "
+                "search.batch_size, or raise search.epochs"
             )

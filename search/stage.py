@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from engine import optim
-from engine.batches import EndlessBatches, first_images
+from engine.batches import EndlessBatches, first_images, steps_per_epoch
 from engine.runtime import Runtime
 from genotypes.genotype import Genotype
 from search.arch_step import arch_step
@@ -49,6 +49,9 @@ class SearchStage:
         settings: the search section.
         runtime: device, precision, random streams.
         report: called after every epoch with all genotypes so far, one per epoch.
+
+    Raises:
+        UserError: there are too few images, or no architecture step fits into the epochs.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class SearchStage:
     ) -> None:
         self.task, self.supernet, self.settings, self.runtime, self.report = task, supernet, settings, runtime, report
         self.split, self.arch_split = split_by_image(task.split("train"), settings.weight_share, runtime.rng("halves"))
+        settings.check_steps(steps_per_epoch(len(self.split), settings.batch_size))
         val = task.split("val")
         self.val = val.subset(first_images(val.image_ids, settings.val_images))
         self.arch_batches = EndlessBatches(self.arch_split, settings.batch_size, runtime, "arch")
@@ -69,6 +73,7 @@ class SearchStage:
         self.estimator = ESTIMATORS[settings.estimator]()
         self.generator = runtime.generator("paths")
         self.weight_steps = self.arch_steps = 0
+        self.began = {name: alpha.detach().clone() for name, alpha in supernet.choices().items()}
         self.history: list[Genotype] = []
 
     def start_epoch(self, epoch: int) -> None:
@@ -111,7 +116,7 @@ class SearchStage:
         self.supernet.choose_best()
         self.history.append(self.genotype())
         self.report(self.history)
-        converged, scored = self._converged(epoch), {}
+        converged, scored = self._converged(), {}
         if validate or converged:
             with eval_mode(self.supernet.model), self.runtime.autocast():
                 scored["val"] = self.task.evaluate(self.supernet.model, self.val, self.settings.batch_size).metrics
@@ -121,15 +126,23 @@ class SearchStage:
         return {**scored, "search": {"alpha_entropy": float(np.mean(entropy))}}, converged
 
     def genotype(self) -> Genotype:
-        """The path chosen now, with all probabilities."""
+        """The path chosen now, with all probabilities and whether the search has moved any of them."""
         encoder, decoder = self.supernet.path()
-        return Genotype(self.task.name, encoder, decoder, probabilities=self.supernet.probabilities())
+        provenance = {"architecture_steps": self.arch_steps, "moved": len(self.unmoved()) < len(self.began)}
+        return Genotype(self.task.name, encoder, decoder, None, provenance, self.supernet.probabilities())
 
-    def _converged(self, epoch: int) -> bool:
+    def unmoved(self) -> list[str]:
+        """The blocks with a choice whose alpha is still exactly where this search began."""
+        return [name for name, alpha in self.supernet.choices().items() if torch.equal(alpha, self.began[name])]
+
+    def _converged(self) -> bool:
         patience = self.settings.patience
-        if patience is None or epoch < self.settings.alpha_start + patience:
+        if patience is None:
             return False
-        return len(set(self.history[-patience - 1 :])) == 1
+        # Of epochs without an architecture step between them the last counts, and none before the first step.
+        by_steps = {genotype.provenance.get("architecture_steps", 0): genotype for genotype in self.history}
+        settled = [genotype for steps, genotype in by_steps.items() if steps][-patience - 1 :]
+        return len(settled) > patience and len(set(settled)) == 1
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, both optimisers, the pools of both parts, the path generator, counters and the genotypes so far."""

@@ -81,6 +81,12 @@ class Supernet:
             for block in self.blocks:
                 block.alpha.zero_()[block.active] = lead
 
+    def choices(self) -> dict[str, nn.Parameter]:
+        """The alpha of every block that has a choice, by the block's name, such as ``"decoder 1"``."""
+        sides = (("encoder", self.encoder), ("decoder", self.decoder))
+        named = {f"{side} {number}": block for side, blocks in sides for number, block in enumerate(blocks, 1)}
+        return {name: block.alpha for name, block in named.items() if len(block.candidates) > 1}
+
     def path(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The operations chosen now: encoder, decoder."""
         chosen = [block.names[block.active] for block in self.blocks]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import nn
 
 from common.errors import UserError, did_you_mean
@@ -135,6 +136,21 @@ def check(names: Iterable[str], side: str) -> None:
         if side not in _find(name).sides:
             allowed = ", ".join(n for n, op in OPS.items() if side in op.sides)
             raise UserError(f"operation {name!r} cannot stand in the {side}; choose among {allowed}")
+
+
+def check_width(names: Iterable[str], **sizes: float) -> None:
+    """Make sure that operations can be built at these sizes, without the memory that they would take.
+
+    Args:
+        names: of OPS.
+        **sizes: as ``build`` takes them.
+
+    Raises:
+        UserError: the heads of one do not divide the width.
+    """
+    with torch.device("meta"):
+        for name in dict.fromkeys(names):
+            build(name, **sizes)
 
 
 def _find(name: str) -> Operation:

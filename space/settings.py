@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from jsonargparse.typing import ClosedUnitInterval, PositiveInt
-
 from common.errors import UserError
-from space.ops import check
+from common.numbers import share_below_one, whole
+from space.ops import check, check_width
+
+Width, Blocks, Scale = whole(1, 65_536), whole(1, 1000), whole(1, 64)
+Dropout = share_below_one()
 
 
 @dataclass
 class ModelSettings:
-    """Sizes that searched and retrained networks share; the defaults are the published ones.
+    """Sizes that searched and retrained networks share.
+
+    The values here are the published ones.
 
     Args:
         word_width: width of learned word vectors; given vectors bring their own.
@@ -23,12 +28,21 @@ class ModelSettings:
         bbox_features: append a projection of each region's normalised box to its features.
     """
 
-    word_width: PositiveInt = 300
-    dropout: ClosedUnitInterval = 0.1
-    pool_hidden: PositiveInt = 512
-    relation_width: PositiveInt = 64
-    head_scale: PositiveInt = 1
+    word_width: Width = 300
+    dropout: Dropout = 0.1
+    pool_hidden: Width = 512
+    relation_width: Width = 64
+    head_scale: Scale = 1
     bbox_features: bool = False
+
+    def check_width(self, width: int, operations: Iterable[str]) -> None:
+        """Refuse a width at which one of the operations cannot be built.
+
+        Raises:
+            UserError: its heads do not divide the width.
+        """
+        sizes = {"dropout": self.dropout, "head_scale": self.head_scale, "relation_width": self.relation_width}
+        check_width(operations, width=width, **sizes)
 
 
 @dataclass
@@ -40,7 +54,7 @@ class SideSettings:
         candidates: names of the operations each block chooses from.
     """
 
-    blocks: PositiveInt
+    blocks: Blocks
     candidates: list[str]
 
 
@@ -54,7 +68,9 @@ def _decoder() -> SideSettings:
 
 @dataclass
 class SpaceSettings:
-    """The search space; by default the published one of 2^12 * 4^18 architectures.
+    """The search space.
+
+    The one here is the published one, of 2^12 * 4^18 architectures.
 
     Args:
         encoder: blocks over the words.
@@ -65,10 +81,10 @@ class SpaceSettings:
     decoder: SideSettings = field(default_factory=_decoder)
 
     def validate(self) -> None:
-        """Refuse a space in which no network can be built.
+        """Refuse a space in which no network can be built, or only one.
 
         Raises:
-            UserError: an operation is unknown or on the wrong side, named twice, or a side is empty.
+            UserError: an operation is unknown, misplaced or named twice, a side is empty, or no choice is left.
         """
         for name, side in (("encoder", self.encoder), ("decoder", self.decoder)):
             if not side.candidates:
@@ -76,3 +92,8 @@ class SpaceSettings:
             if len(set(side.candidates)) < len(side.candidates):
                 raise UserError(f"space.{name}.candidates names an operation twice: {', '.join(side.candidates)}")
             check(side.candidates, name)
+        if len(self.encoder.candidates) == len(self.decoder.candidates) == 1:
+            raise UserError(
+                "space.encoder.candidates and space.decoder.candidates hold one operation each, so there is nothing to "
+                "search; add candidates, or retrain that network as a genotype"
+            )

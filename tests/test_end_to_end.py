@@ -16,6 +16,7 @@ from search.run import main as search
 from tasks.find import task_names
 from tools.demo.make import make_demo
 from tools.draw import main as draw
+from tools.show import main as show
 
 SMALL = ["--profile=demo", "--gpu=cpu", "--model.pool_hidden=16", "--model.word_width=16"]
 SPACE = ["--space.encoder.blocks=1", "--space.decoder.blocks=2"]
@@ -61,7 +62,7 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
     numbers = json.loads(Path("logs/ckpts/result_test/metrics_trained.json").read_text())
     assert best.exists() and numbers["task"] == task
     capsys.readouterr()
-    retrain([f"--geno={path}", "--run=test", f"--ckpt={best}", *settings("retrain", task, demo, "again")[1:]])
+    retrain(["--run=test", f"--ckpt={best}", *settings("retrain", task, demo, "again")[1:]])
     again = json.loads(Path("logs/ckpts/result_test/metrics_again_test.json").read_text())
     assert again["metrics"].items() <= numbers["metrics"].items()
 
@@ -145,6 +146,25 @@ def test_scoring_adds_and_never_overwrites(demo: Path) -> None:
     assert not Path("logs/log/new").exists()
 
 
+def test_a_network_knows_its_task(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.json").write_text('{"task": "vgd", "encoder": ["self_att_64"], "decoder": ["guided_att_64"]}')
+    command = [*settings("retrain", "itm", demo, "run"), "--data.hard_from=null"]
+    retrain([*command, "--geno=a.json"])
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
+    assert said.startswith(f"next: make retrain RUN=test CKPT=logs/ckpts/run/best.pt DATA={demo}")
+    untold, best = command[1:], "logs/ckpts/run/best.pt"
+    # What was trained says more than what it was searched for.
+    retrain([*untold, "--run=val", "--geno=a.json"])
+    show([f"--ckpt={best}", f"--data.root={demo}", "--count=1", "--out=shown"])
+    assert list(Path("shown").iterdir())
+    other = [f"--data.root={demo}", "--task=vgd", f"--ckpt={best}"]
+    for run in (retrain, show):
+        with pytest.raises(UserError, match="was trained for itm, not for vgd; name its own TASK"):
+            run([*other, *(["--run=val"] if run is retrain else [])])
+        with pytest.raises(UserError, match="checkpoint none.pt does not exist"):
+            run([f"--data.root={demo}", "--ckpt=none.pt", *(["--run=val"] if run is retrain else [])])
+
+
 def test_a_space_of_four_and_six_blocks_is_searched(demo: Path) -> None:
     search([*settings("search", "itm", demo, "wide"), "--space.encoder.blocks=4", "--space.decoder.blocks=6"])
     genotype = load("genotypes/searched/itm/wide.json")
@@ -155,3 +175,13 @@ def test_a_space_with_none_is_searched(demo: Path) -> None:
     space = ["--space.encoder.candidates=[none,self_att_64]", "--space.decoder.candidates=[none,guided_att_64]"]
     search([*settings("search", "itm", demo, "none"), *space, "--data.hard_from=null"])
     assert Path("genotypes/searched/itm/none.json").exists()
+
+
+@pytest.mark.parametrize("stage", ["search", "retrain"])
+def test_a_width_that_heads_do_not_divide_is_refused_before_data_are_read(stage: str) -> None:
+    run, extra = (search, []) if stage == "search" else (retrain, ["--geno=mcan"])
+    command = [*settings(stage, "itm", Path("nowhere"), "run"), *extra, f"--{stage}.width=100"]
+    with pytest.raises(UserError, match="heads of 64 do not divide a width of 100"):
+        run(command)
+    with pytest.raises(UserError, match="nowhere"):
+        run([*command, f"--{stage}.width=128"])

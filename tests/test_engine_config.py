@@ -84,6 +84,19 @@ def test_a_users_root_decides_the_profile(tmp_path: Path) -> None:
     assert load(f"--config={own}").search.width == 256
 
 
+def test_a_leading_tilde_is_home_wherever_a_path_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "demo.json").write_text("{}")
+    (tmp_path / "own.yaml").write_text("data: {texts: ~/texts, ids: ~ids}\nsearch: {start: ~/g.json@3, patience: ~}")
+    config = load("--config=~/own.yaml", "--data.root=~", "--logs", "~/logs", "--data.features=~x/a")
+    assert (config.data.root, config.top.logs) == (str(tmp_path), f"{tmp_path}/logs")
+    assert (config.data.texts, config.search.start) == (f"{tmp_path}/texts", f"{tmp_path}/g.json@3")
+    assert (config.data.ids, config.data.features, config.search.patience) == ("~ids", "~x/a", None)
+    assert config.search.width == 128  # of the profile that the demo there brings
+    assert peek(["--geno=~/g.json"], "geno") == f"{tmp_path}/g.json"
+    assert f" DATA={tmp_path}" in config.make_arguments()
+
+
 def test_lists_and_nothing_can_be_said() -> None:
     config = load("--space.decoder.candidates=[self_att_64,none]", "--search.patience=null", "--resume=true")
     assert config.space.decoder.candidates == ["self_att_64", "none"]
@@ -91,7 +104,8 @@ def test_lists_and_nothing_can_be_said() -> None:
 
 
 def test_everything_resolved_is_plain(tmp_path: Path) -> None:
-    resolved = load().as_dict()
+    resolved = load("--search.decay_epochs=[3,5]", "--model.dropout=0.5").as_dict()
+    assert resolved["search"]["decay_epochs"] == [3, 5] and resolved["model"]["dropout"] == 0.5
     assert resolved["task"] == "itm" and resolved["search"]["epochs"] == load().search.epochs
     assert yaml.safe_load(yaml.safe_dump(resolved)) == resolved
 
@@ -101,11 +115,27 @@ def test_everything_resolved_is_plain(tmp_path: Path) -> None:
     [
         (["--data.split=train"], r"this task has no SPLIT \(data.split\); leave it out"),
         (["--search.epoch=3"], "command line: there is no key 'search.epoch'; did you mean 'search.epochs'"),
-        (["--search.epochs=many"], "command line: search.epochs=many should be a whole number above 0"),
-        (["--search.epochs=0"], "search.epochs=0 should be a whole number above 0"),
+        (["--search.epochs=many"], "command line: search.epochs=many should be a whole number from 1 to 1,000,000"),
+        (["--search.epochs=0"], "search.epochs=0 should be a whole number from 1 to"),
         (["--search.weight_share=1"], "search.weight_share=1 should be a number between 0 and 1"),
         (["--resume=perhaps"], "resume=perhaps should be true or false"),
-        (["--search.decay_epochs=3"], "search.decay_epochs=3 should be a list of whole numbers"),
+        (
+            ["--search.decay_epochs=3"],
+            "search.decay_epochs=3 should be a list, such as .10,12., of which each",
+        ),
+        (["--search.lr=nan"], "search.lr=nan should be a number above 0, at most 100"),
+        (["--search.lr=inf"], "search.lr=inf should be a number above 0, at most 100"),
+        (["--search.alpha_lr=1e400"], "search.alpha_lr=1e400 should be a number above 0"),
+        (["--search.clip=inf"], "search.clip=inf should be a number above 0"),
+        (["--search.decay_epochs=[3,-1]"], r"decay_epochs=\[3,-1\] should be a list"),
+        (["--search.width=1000000000"], "search.width=1000000000 should be a whole number from 1 to 65,536"),
+        (["--space.encoder.blocks=1000000000"], "space.encoder.blocks=1000000000 should be a whole number from 1 to"),
+        (["--search.epochs=1000000000000"], "search.epochs=1000000000000 should be"),
+        (["--search.batch_size=1000000000"], "search.batch_size=1000000000 should be"),
+        (["--search.patience=0"], "search.patience=0 should be a whole number from 1 to 1,000,000, or null"),
+        (["--workers=100000"], "workers=100000 should be a whole number from 0 to 1,000"),
+        (["--model.dropout=1"], "model.dropout=1 should be a number from 0 up to 1, without 1"),
+        (["--model.head_scale=1000000000"], "model.head_scale=1000000000 should be"),
         (["--search.epochs"], "--search.epochs has no value"),
         (["search.epochs=3"], "'search.epochs=3' is not understood"),
         (["--profile=dmeo"], "has no profile 'dmeo'.*did you mean 'demo'"),
@@ -131,7 +161,9 @@ def test_what_cannot_be_understood_is_named(argv: list[str], said: str) -> None:
         ("space: {decoder: null}", "space.decoder is no value but a section; it needs space.decoder.blocks"),
         ("data: {root: 2020-01-01}\nsearch: {lr: 2020-01-01}", "search.lr=2020-01-01 should be a number above 0"),
         ("data: 3", "own.yaml must hold sections with keys and values"),
-        ("1: {a: 2}", "there is no section 1"),
+        ("1: {a: 2}", "there is no section '1'"),
+        (f"search: {{lr: {'x' * 9999}}}", r"search.lr=x{80}\.\.\. should be a number above 0, at most 100$"),
+        ("search: {lr: .nan}", "search.lr=NaN should be a number above 0"),
     ],
 )
 def test_a_faulty_yaml_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -152,4 +184,10 @@ def test_help_explains_keys_with_the_tasks_values(capsys: pytest.CaptureFixture[
     said = " ".join(capsys.readouterr().out.split())
     assert stopped.value.code == 0
     assert "first epoch (0-based) with architecture steps" in said
+    assert "itm.yaml, then " in said and "itm.yaml, profile demo. --profile=small shows the published values" in said
+    assert "defaults are the published" not in said and "default: 128)" in said
+    with pytest.raises(SystemExit):
+        load("--help", "--task=vqa", "--profile=small")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "vqa.yaml. --profile=small" in said and "default: 256)" in said and "default: 128)" not in said
     assert peek(["--a=1", "--a", "2"], "a") == "2"

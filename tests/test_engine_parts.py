@@ -13,7 +13,7 @@ import torch
 from common.errors import UserError
 from common.files import atomic_write
 from engine import checkpoint
-from engine.batches import EndlessBatches, EpochBatches, first_images, shuffled
+from engine.batches import EndlessBatches, EpochBatches, first_images, load_epoch, shuffled
 from engine.log import RunLog
 from engine.optim import Training, rate
 from engine.run import RunFiles, RunOptions, check_identity, identity
@@ -63,6 +63,19 @@ def test_an_epoch_visits_every_sample_once_and_any_step_can_be_redone() -> None:
     endless = EndlessBatches(Numbers(10), 4, RUNTIME, "train")
     assert [[*endless.parts(step, 4)] for step in (0, 1, 2)] == [[batch] for batch in made]
     assert [*endless.parts(3, 4)] != [made[0]]
+
+
+class Damaged(Numbers):
+    """A split with a file that cannot be read."""
+
+    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[list[int], float]:
+        raise UserError("7.npz is damaged; copy it again")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_users_error_is_one_sentence_from_a_loader_process_too(workers: int) -> None:
+    with pytest.raises(UserError, match=r"^7\.npz is damaged; copy it again$"):
+        next(load_epoch(EpochBatches(Damaged(10), 4, RUNTIME, "train", 0), 0, workers))
 
 
 def test_parts_of_a_batch_are_its_samples_in_equal_numbers() -> None:
@@ -166,6 +179,9 @@ def test_names_of_runs(tmp_path: Path) -> None:
         RunFiles(RunOptions(resume=True, logs=options.logs), "itm-search")
     with pytest.raises(UserError, match="is no name for a run"):
         RunFiles(RunOptions(version="../a", logs=options.logs), "itm-search")
+    for name in ("x" * 300, "猫" * 60):  # of 180 bytes
+        with pytest.raises(UserError, match=r"VERSION=\S{20}\.\.\. is too long"):
+            RunFiles(RunOptions(version=name, logs=options.logs), "itm-search")
     assert RunFiles(RunOptions(logs=options.logs), "itm-search").version.startswith("itm-search-2")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to .*choose another logs folder"):

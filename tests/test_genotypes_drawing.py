@@ -144,18 +144,32 @@ def test_the_command_says_what_it_wrote(
     monkeypatch.chdir(tmp_path)
     tool.main(["--geno", "mmnas_itm"])
     assert capsys.readouterr().out.splitlines() == [
-        "figure  mmnas_itm.svg",
-        "figure  mmnas_itm.png",
+        "figure  logs/drawn/mmnas_itm.svg",
+        "figure  logs/drawn/mmnas_itm.png",
         "next: make retrain GENO=mmnas_itm",
     ]
-    assert texts(tmp_path / "mmnas_itm.svg")["MMNAS ITM"] == 1
+    assert texts(tmp_path / "logs/drawn/mmnas_itm.svg")["MMNAS ITM"] == 1
     tool.main(["--geno", "mcan", "--out", "deep/figure.pdf"])
     assert (tmp_path / "deep" / "figure.pdf").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"logs", "deep"}
+    with pytest.raises(UserError, match="nothing to draw without GENO=<path, path@epoch, or mcan, mmnas_itm"):
+        tool.main([])
 
 
-def test_the_command_writes_beside_a_file_but_an_epoch_here() -> None:
+def test_a_genotype_that_no_search_found_is_drawn_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Genotype("itm", ("relu",), ("relu",), provenance={"moved": False}).save(tmp_path / "g.json")
+    tool.main([f"--geno={path}"])
+    assert "note: no search found this genotype" in capsys.readouterr().out
+
+
+def test_the_command_writes_beside_a_file_but_an_epoch_into_the_logs() -> None:
     assert tool.places("runs/a.b.json") == [Path("runs/a.b.svg"), Path("runs/a.b.png")]
-    assert tool.places("runs/a.b.json@50") == [Path("a.b-epoch50.svg"), Path("a.b-epoch50.png")]
+    assert tool.places("runs/a.b.json@50") == [
+        Path("logs/drawn/a.b-epoch50.svg"),
+        Path("logs/drawn/a.b-epoch50.png"),
+    ]
 
 
 def test_the_next_command_can_be_typed() -> None:

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from test_end_to_end import metrics, settings
+from torch import Tensor
 
+from common.errors import UserError
+from genotypes.genotype import load
+from search.estimators import Full
 from search.run import main as search
+from search.settings import SearchSettings
 from search.stage import TOGETHER, SearchStage, split_by_image
 from tasks.itm import ImageTextMatching, ItmData
 from tools.demo.make import make_demo
@@ -42,6 +48,82 @@ def test_a_settled_search_stops_early(demo: Path, tmp_path: Path, monkeypatch: p
     still += ["--search.epochs=9", "--search.patience=2"]
     search([*settings("search", "itm", demo, "still"), *still])
     assert max(record["epoch"] for record in metrics("still")) == 3
+
+
+def test_patience_counts_epochs_with_architecture_steps(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lead.json").write_text('{"encoder": ["self_att_64"], "decoder": ["self_att_64", "guided_att_64"]}')
+    # 120 captions make 4 steps an epoch: an architecture step comes in the epochs 2, 4, 6 and 8.
+    seldom = ["--search.alpha_start=0", "--search.alpha_every=8", "--search.alpha_lr=1e-12", "--search.start=lead.json"]
+    search([*settings("search", "itm", demo, "still"), *seldom, "--search.epochs=9", "--search.patience=2"])
+    assert max(record["epoch"] for record in metrics("still")) == 6
+
+
+@pytest.mark.parametrize(
+    ("epochs", "start", "every", "steps", "fits"),
+    [(3, 1, 5, 1, False), (3, 1, 5, 2, True), (3, 2, 6, 3, False), (3, 2, 7, 3, True), (3, 2, 10, 3, False)],
+)
+def test_a_search_without_an_architecture_step_is_refused(
+    epochs: int, start: int, every: int, steps: int, fits: bool
+) -> None:
+    chosen = SearchSettings(epochs=epochs, alpha_start=start, alpha_every=every)
+    # Weight steps are numbered from 1 through all epochs; every so many of them one of the architecture follows.
+    assert fits == any(n % every == 0 and (n - 1) // steps >= start for n in range(1, epochs * steps + 1))
+    if fits:
+        chosen.check_steps(steps)
+    else:
+        with pytest.raises(UserError, match=f"no architecture step fits .* search.alpha_every={every}; lower"):
+            chosen.check_steps(steps)
+
+
+def test_it_is_refused_before_anything_is_written(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    never = ["--search.epochs=3", "--search.alpha_start=1", "--search.alpha_every=5", "--search.batch_size=512"]
+    with pytest.raises(UserError, match=r"take 2 steps \(1 an epoch\)"):
+        search([*settings("search", "itm", demo, "never"), *never])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_that_moves_no_alpha_says_so_when_it_goes_on_too(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Full, "alpha_gradient", lambda self, alpha, running, gradient: torch.zeros_like(alpha))
+        search(settings("search", "itm", demo, "dead"))
+        assert "THIS GENOTYPE WAS NOT FOUND" in capsys.readouterr().out
+        search([*settings("search", "itm", demo, "dead"), "--resume=true"])
+        said = capsys.readouterr().out
+        assert "THIS GENOTYPE WAS NOT FOUND" in said and "next: make retrain" not in said
+        path = "genotypes/searched/itm/dead.json"
+        assert load(path).provenance["moved"] is False and load(path).provenance["architecture_steps"] > 0
+    search([*settings("search", "itm", demo, "dead"), "--resume=true", "--search.epochs=3"])
+    assert f"next: make retrain GENO={path}" in capsys.readouterr().out
+    assert load(path).provenance["moved"] is True
+    epochs = [load(f"logs/ckpts/arch/dead.alphas.json@{epoch}").provenance["moved"] for epoch in range(3)]
+    assert epochs == [False, False, True]
+
+
+def test_blocks_whose_alpha_never_moved_are_named(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gradient = Full.alpha_gradient
+
+    def of_the_encoder(self: Full, alpha: Tensor, running: list[int], gate_gradient: Tensor) -> Tensor:
+        return gradient(self, alpha, running, gate_gradient) * (len(alpha) == 2)
+
+    monkeypatch.setattr(Full, "alpha_gradient", of_the_encoder)
+    search(settings("search", "itm", demo, "half"))
+    assert "note: alpha of decoder 1, decoder 2 never moved" in capsys.readouterr().out
+
+
+def test_a_space_without_a_choice_is_refused(demo: Path) -> None:
+    one = ["--space.encoder.candidates=[self_att_64]", "--space.decoder.candidates=[guided_att_64]"]
+    with pytest.raises(UserError, match="nothing to search"):
+        search([*settings("search", "itm", demo, "one"), *one])
 
 
 def test_an_architecture_batch_in_parts_is_the_same_step(
@@ -84,6 +166,36 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
         in capsys.readouterr().out
     )
     monkeypatch.setattr(SearchStage, "train_step", step)
+    search([*settings("search", "itm", demo, "stopped"), "--resume=true"])
+    search(settings("search", "itm", demo, "whole"))
+    assert metrics("stopped") == metrics("whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_stop_while_an_epoch_is_scored_is_obeyed(
+    number: int,
+    epoch: int,
+    demo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    end = SearchStage.end_epoch
+
+    def interrupted(self: SearchStage, now: int, validate: bool) -> object:
+        if now == epoch:
+            signal.raise_signal(number)
+        return end(self, now, validate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchStage, "end_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search(settings("search", "itm", demo, "stopped"))
+    said = capsys.readouterr().out
+    assert f"saved after epoch {epoch + 1}/2; go on with the same command and RESUME=1 VERSION=stopped" in said
+    assert "next:" not in said and len({record["epoch"] for record in metrics("stopped")}) == epoch + 1
     search([*settings("search", "itm", demo, "stopped"), "--resume=true"])
     search(settings("search", "itm", demo, "whole"))
     assert metrics("stopped") == metrics("whole")

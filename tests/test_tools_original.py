@@ -103,7 +103,7 @@ def test_the_original_s_outputs_on_the_task_s_own_batches(name: str, capsys: pyt
     task, given = task_over(name), reference(name)
     assert task.words[3:] != [word(token) for token in range(3, WORDS)]  # rows had to be put in order
     trained = restore(out, task, load(f"{name}.json"))
-    assert trained.epoch == 13 and f"next: make retrain RUN=val TASK={name} GENO={name}.json CKPT={out} DATA=" in said
+    assert trained.epoch == 13 and f"next: make retrain RUN=val CKPT={out} DATA=" in said
     assert "used     network.embedding.weight  100 x 300\n" in said and "none missing" in said
     inputs = own_batch(name, task)
     with eval_mode(trained.model):

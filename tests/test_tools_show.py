@@ -103,16 +103,19 @@ def test_answers_are_right_as_people_say_and_unmarked_where_that_is_secret(demo:
     assert all(line.right is None for one in secret for line in one.lines)
 
 
-def test_pictures_are_found_by_number_and_an_empty_canvas_stands_for_others(tmp_path: Path) -> None:
+def test_pictures_are_found_by_name_or_number_and_an_empty_canvas_stands_for_others(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     for name in ("below/COCO_val2014_000000000007.jpg", "8.PNG", "9.txt", "cover.jpg"):
         (tmp_path / name).touch()
-    assert find_pictures(tmp_path, [7, 8, 9]) == {
+    (tmp_path / "27_0d0.jpg").touch()
+    names = {7: "COCO_val2014_000000000007", 8: "8", 9: "9", 3: "27_0d0", 0: "31_0d0"}
+    assert find_pictures(tmp_path, names) == {
+        3: tmp_path / "27_0d0.jpg",
         7: tmp_path / "below/COCO_val2014_000000000007.jpg",
         8: tmp_path / "8.PNG",
     }
     with pytest.raises(UserError, match="does not exist"):
-        find_pictures(tmp_path / "none", [7])
+        find_pictures(tmp_path / "none", names)
     tall = Prediction(9, (200.0, 100.0), [], "what is " + "very " * 20 + "long?")
     assert draw_sheet([tall], {}, tmp_path / "sheet.png").exists()
     with pytest.raises(UserError, match=r"cannot read the picture .*8\.PNG"):

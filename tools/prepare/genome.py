@@ -7,12 +7,12 @@ are the images that VQA asks about there, and its answer is one that the network
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common.arguments import Parser, home_path
 from common.errors import UserError, run
 from common.files import read_json, write_json
 from readers.annotations import read_annotations
@@ -166,10 +166,15 @@ def _answer_type(answer: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, convert, say how much was kept."""
-    parser = argparse.ArgumentParser(prog="python -m tools.prepare.genome", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data"), help="the data root, which has VQA's files in vqa/")
+    parser = Parser(prog="python -m tools.prepare.genome", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--vg", type=Path, required=True, help="the folder of Visual Genome's question_answers.json and image_data.json"
+        "--data", type=home_path, default=Path("data"), help="the data root, which has VQA's files in vqa/"
+    )
+    parser.add_argument(
+        "--vg",
+        type=home_path,
+        required=True,
+        help="the folder of Visual Genome's question_answers.json and image_data.json",
     )
     parser.add_argument("--answer-min", type=int, default=VqaData.answer_min, help="as data.answer_min in training")
     given = parser.parse_args(arguments)

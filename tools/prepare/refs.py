@@ -9,11 +9,11 @@ machines that should hold no pickles.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from common.arguments import Parser, home_path
 from common.errors import UserError, run
 from common.files import write_json
 from readers.expressions import DIVISIONS, Expression, RefFiles, files_of, read_expressions
@@ -43,8 +43,10 @@ def convert(files: RefFiles) -> dict[Path, int]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and convert every pickle there is."""
-    parser = argparse.ArgumentParser(prog="python -m tools.prepare.refs", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data"), help="the data root, which has the pickles in refs/")
+    parser = Parser(prog="python -m tools.prepare.refs", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data", type=home_path, default=Path("data"), help="the data root, which has the pickles in refs/"
+    )
     root = parser.parse_args(arguments).data
     divisions = [files_of(root, name, split_by) for name, known in DIVISIONS.items() for split_by in known]
     found = [files for files in divisions if files.pickle.exists()]
