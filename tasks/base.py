@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError, check_known
+from common.numbers import whole
 from common.progress import track
 from readers.feature_store import FeatureStore
 from readers.tokens import unsegmented
@@ -23,6 +24,8 @@ from readers.word_vectors import about, find_source, word_vectors
 from readers.words import SPECIAL, Vocabulary
 from space.inputs import Inputs
 from tasks.showcase import Prediction
+
+Count = whole(1, 100_000)  # of regions, tokens or negatives that a configuration asks for
 
 
 class Batch(NamedTuple):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 
 from common.errors import check_known
@@ -30,7 +30,7 @@ from readers.words import TokenStore, Vocabulary
 from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model
-from tasks.base import Batch, Evaluation, Split, Task, device_of
+from tasks.base import Batch, Count, Evaluation, Split, Task, device_of
 from tasks.matching import encode_images, encode_texts, score_matrix, score_pairs
 from tasks.negatives import Negatives
 from tasks.retrieval import chance, folds, metrics, positions
@@ -113,15 +113,15 @@ class ItmData:
     ids: str | None = None
     feature_names: str = "filename"
     features: str | None = None
-    max_regions: PositiveInt = 36
-    max_tokens: PositiveInt = 50
+    max_regions: Count = 36
+    max_tokens: Count = 50
     segmenter: str | None = None
     word_vectors: str | None = AUTO
     protocol: str | None = None
     test_split: str | None = None
     loss: str = "bce"
-    hard_pool: PositiveInt = 64
-    hard_kept: PositiveInt = 5
+    hard_pool: Count = 64
+    hard_kept: Count = 5
     hard_from: NonNegativeInt | None = 0
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
 from common.errors import UserError, check_known
@@ -30,7 +29,7 @@ from readers.word_vectors import AUTO
 from readers.words import TokenStore, Vocabulary
 from space.heads import RegionPointer
 from space.inputs import Inputs
-from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
+from tasks.base import Batch, Count, Evaluation, Split, Task, device_of, in_batches
 from tasks.showcase import Box, Line, Prediction, region_predictions
 
 OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiples of these
@@ -68,8 +67,8 @@ class VgdData:
     feat: str = "vg_woref"
     refs: str | None = None
     features: str | None = None
-    max_regions: PositiveInt = 100
-    max_tokens: PositiveInt = 14
+    max_regions: Count = 100
+    max_tokens: Count = 14
     segmenter: str | None = None
     word_vectors: str | None = AUTO
 

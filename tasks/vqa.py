@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 
 from common.errors import check_known
@@ -33,7 +33,7 @@ from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model
 from tasks.answers import AnswerTable, AnswerVocabulary, by_kind
-from tasks.base import Batch, Evaluation, Split, Task, device_of, in_batches
+from tasks.base import Batch, Count, Evaluation, Split, Task, device_of, in_batches
 from tasks.showcase import Line, Prediction, pooled, with_lines
 from tasks.vqa_notes import annotators, coverage, incomplete
 
@@ -93,8 +93,8 @@ class VqaData:
     features: str | None = None
     split: str = "train"
     test_split: str = "test"
-    max_regions: PositiveInt = 100
-    max_tokens: PositiveInt = 14
+    max_regions: Count = 100
+    max_tokens: Count = 14
     segmenter: str | None = None
     word_vectors: str | None = AUTO
     answer_min: NonNegativeInt = 8
