@@ -45,6 +45,18 @@ class PooledClassifier(nn.Module):
         return self.out(self.norm(text + self.regions(states.regions, states.regions_pad)))
 
 
+class Matcher(PooledClassifier):
+    """One matching logit: what the fused states say, and the similarity of text and image on their own if known."""
+
+    def __init__(self, width: int, pool_hidden: int, dropout: float) -> None:
+        super().__init__(width, pool_hidden, 1, dropout)
+
+    def forward(self, states: States) -> Tensor:
+        """-> (B,1) logits."""
+        logits = super().forward(states)
+        return logits if states.similarity is None else logits + states.similarity.unsqueeze(1)
+
+
 class RegionPointer(nn.Module):
     """LayerNorm(pool(text) + Linear(regions)) -> one score and four box offsets per region."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from space.alignment import Alignment
 from space.backbone import Backbone
 from space.context import Context
 from space.geometry import Relation, normalised_boxes, relation_geometry
@@ -25,6 +26,7 @@ class Texts(NamedTuple):
 
     states: Tensor  # (Q,T,H)
     pad: Tensor  # (Q,T) bool
+    vectors: Tensor | None = None  # (Q,T,A) in the space shared with images, where the network aligns the two
 
 
 class Images(NamedTuple):
@@ -33,6 +35,7 @@ class Images(NamedTuple):
     states: Tensor  # (I,R,H) after the decoder's stem
     pad: Tensor  # (I,R) bool
     relations: Relations | None  # where a block reads them
+    vectors: Tensor | None = None  # (I,R,A) in the space shared with texts, where the network aligns the two
 
 
 class States(NamedTuple):
@@ -43,6 +46,7 @@ class States(NamedTuple):
     text_index: Tensor | None  # (B,) row of ``text`` for every sample; None = row b
     regions: Tensor  # (B,R,H)
     regions_pad: Tensor  # (B,R) bool
+    similarity: Tensor | None = None  # (B,) of text and image on their own, where the network aligns the two
 
 
 class Network(nn.Module):
@@ -56,6 +60,7 @@ class Network(nn.Module):
         word_width: width of the word embedding.
         relation_width: width of the features of a pair of boxes.
         bbox_features: append a projection of each region's normalised box to its features.
+        align_width: width of a space that texts and images share before they meet; 0 for none.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Network(nn.Module):
         word_width: int = 300,
         relation_width: int = 64,
         bbox_features: bool = False,
+        align_width: int = 0,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, word_width)
@@ -76,6 +82,7 @@ class Network(nn.Module):
         self.region_projection = nn.Linear(region_width * (2 if bbox_features else 1), width)
         self.relation = Relation(relation_width)
         self.backbone = backbone
+        self.alignment = Alignment(word_width, region_width, width, align_width) if align_width else None
 
     def start_from(self, word_vectors: np.ndarray) -> None:
         """Start the embedding from (words, word_width) vectors; they go on being trained."""
@@ -89,7 +96,7 @@ class Network(nn.Module):
         """
         together = TOGETHER.get(tokens.device.type, TOGETHER_ELSEWHERE)
         if len(tokens) <= together:
-            return Texts(self._encode(tokens, pad), pad)
+            return self._aligned(tokens, self._encode(tokens, pad), pad)
         lengths, order = (~pad).sum(1).sort(stable=True)
         states = None
         for size, group in zip(lengths.split(together), order.split(together), strict=True):
@@ -97,7 +104,12 @@ class Network(nn.Module):
             part = self._encode(tokens[group, :longest], pad[group, :longest])
             states = part.new_zeros(*tokens.shape, part.shape[-1]) if states is None else states
             states[group, :longest] = part
-        return Texts(states, pad)
+        return self._aligned(tokens, states, pad)
+
+    def _aligned(self, tokens: Tensor, states: Tensor, pad: Tensor) -> Texts:
+        if self.alignment is None:
+            return Texts(states, pad)
+        return Texts(states, pad, self.alignment.words(self.embedding(tokens), states, pad))
 
     def _encode(self, tokens: Tensor, pad: Tensor) -> Tensor:
         # The LSTM runs forward only, so padding behind the words changes nothing.
@@ -107,13 +119,18 @@ class Network(nn.Module):
     def encode_images(self, regions: Tensor, boxes: Tensor, image_hw: Tensor, pad: Tensor) -> Images:
         """(I,R,D) features, (I,R,4) boxes, (I,2) sizes and padding -> images ready to meet texts."""
         # Widened only here, so that files, loaders and transfers to a GPU carry split_by_image.
-        regions = regions.to(self.region_projection.weight.dtype)
+        features = regions = regions.to(self.region_projection.weight.dtype)
         if self.box_projection is not None:
             projected = self.box_projection(normalised_boxes(boxes, image_hw))
             regions = torch.cat((regions, projected), dim=-1)
         relations = Relations(relation_geometry(boxes), self.relation) if self.backbone.reads_boxes else None
         states = self.backbone.decode_stem(self.region_projection(regions), Context(pad, relations=relations))
-        return Images(states, pad, relations)
+        vectors = None if self.alignment is None else self.alignment.regions(features, states, pad)
+        return Images(states, pad, relations, vectors)
+
+    def similarity(self, texts: Texts, images: Images) -> Tensor:
+        """(Q,I) similarities of all texts with all images; the network aligns the two."""
+        return self.alignment(texts.vectors, texts.pad, images.vectors, images.pad)
 
     def fuse(
         self, texts: Texts, images: Images, text_index: Tensor | None = None, image_index: Tensor | None = None
@@ -123,10 +140,14 @@ class Network(nn.Module):
         # A GPU would have to be waited for, and there the copies of a shared text cost next to nothing.
         order, groups = group_by_text(text_index, texts.pad) if texts.pad.device.type == "cpu" else (None, None)
         of_text, of_image = (order if index is None else rows(index, order) for index in (text_index, image_index))
-        context = Context(rows(pad, order), *texts, of_text, groups, images.relations, of_image)
+        context = Context(rows(pad, order), texts.states, texts.pad, of_text, groups, images.relations, of_image)
         regions = self.backbone.decode(rows(images.states, of_image), context)
         regions = regions if order is None else rows(regions, order.argsort())
-        return States(texts.states, texts.pad, text_index, regions, pad)
+        similarity = None
+        if self.alignment is not None:
+            aligned = texts.vectors, texts.pad, images.vectors, images.pad
+            similarity = self.alignment.pairs(*aligned, text_index, image_index)
+        return States(texts.states, texts.pad, text_index, regions, pad, similarity)
 
     def forward(self, inputs: Inputs) -> States:
         """All stages in a row."""

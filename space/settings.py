@@ -9,7 +9,7 @@ from common.errors import UserError
 from common.numbers import share_below_one, whole
 from space.ops import check, check_width
 
-Width, Blocks, Scale = whole(1, 65_536), whole(1, 1000), whole(1, 64)
+Width, Blocks, Scale, Align = whole(1, 65_536), whole(1, 1000), whole(1, 64), whole(0, 65_536)
 Dropout = share_below_one()
 
 
@@ -26,6 +26,8 @@ class ModelSettings:
         relation_width: width of the features of a pair of boxes.
         head_scale: multiplies the head size an operation's name gives.
         bbox_features: append a projection of each region's normalised box to its features.
+        align_width: width of a space in which image-text matching compares texts and images before they meet, trained
+            by contrast; 0 for none, as published.
     """
 
     word_width: Width = 300
@@ -34,6 +36,7 @@ class ModelSettings:
     relation_width: Width = 64
     head_scale: Scale = 1
     bbox_features: bool = False
+    align_width: Align = 0
 
     def check_width(self, width: int, operations: Iterable[str]) -> None:
         """Refuse a width at which one of the operations cannot be built.

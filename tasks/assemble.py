@@ -44,6 +44,7 @@ def assemble(
         word_width=settings.word_width if vectors is None else vectors.shape[1],
         relation_width=settings.relation_width,
         bbox_features=settings.bbox_features,
+        align_width=settings.align_width,
     )
     if vectors is not None:
         network.start_from(vectors)

@@ -27,10 +27,11 @@ from readers.feature_store import FeatureStore
 from readers.tokens import tokeniser
 from readers.word_vectors import AUTO
 from readers.words import TokenStore, Vocabulary
-from space.heads import PooledClassifier
+from space.heads import Matcher
 from space.inputs import Inputs
 from space.network import Model
 from tasks.base import Batch, Count, Evaluation, Split, Task, device_of
+from tasks.contrast import contrasted
 from tasks.matching import encode_images, encode_texts, score_matrix, score_pairs
 from tasks.negatives import Negatives
 from tasks.retrieval import chance, folds, metrics, positions
@@ -301,19 +302,25 @@ class ImageTextMatching(Task):
 
     def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:
         """One matching logit."""
-        return PooledClassifier(width, pool_hidden, 1, dropout)
+        return Matcher(width, pool_hidden, dropout)
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Positives count as much as both negatives together (design after Yu et al. 2020, section 3.3)."""
-        logits = model(batch.inputs).float().squeeze(-1)
-        positive, caption, image = logits.view(3, -1)
+        """Positives count as much as both negatives together (design after Yu et al. 2020, section 3.3).
+
+        Where the network aligns texts and images, a contrastive loss trains that, and negatives are hard ones of the
+        batch by it.
+        """
+        aligns = model.network.alignment is not None
+        logits, contrast = contrasted(model, batch.inputs) if aligns else (model(batch.inputs), None)
+        positive, caption, image = logits.float().view(3, -1)
         if self.data.loss == "margin":
             p, c, i = (x.sigmoid() for x in (positive, caption, image))
             loss = ((MARGIN - p + c).clamp(min=0) + (MARGIN - p + i).clamp(min=0)).sum()
         else:
             loss = (2 * F.softplus(-positive) + F.softplus(caption) + F.softplus(image)).sum()
         accuracy = ((positive > caption).float().mean() + (positive > image).float().mean()) / 2
-        return {"loss": loss, "pair_accuracy": 100 * accuracy}
+        found = {"loss": loss, "pair_accuracy": 100 * accuracy}
+        return found if contrast is None else {**found, "loss": loss + contrast, "contrastive_loss": contrast}
 
     def evaluate(self, model: Model, split: ItmSplit, batch_size: int) -> Evaluation:
         """Recalls over the whole matrix of scores; in folds where the protocol has some."""

@@ -39,13 +39,16 @@ def encode_images(model: Model, store: FeatureStore, ids: np.ndarray, limit: int
         parts.append(model.network.encode_images(regions, boxes, image_hw, pad))
     most = max(part.pad.shape[1] for part in parts)
     grow = [most - part.pad.shape[1] for part in parts]
-    states = torch.cat([F.pad(part.states, (0, 0, 0, n)) for part, n in zip(parts, grow, strict=True)])
+    states, vectors = (
+        None if whole[0] is None else torch.cat([F.pad(x, (0, 0, 0, n)) for x, n in zip(whole, grow, strict=True)])
+        for whole in ([part.states for part in parts], [part.vectors for part in parts])
+    )
     pad = torch.cat([F.pad(part.pad, (0, n), value=True) for part, n in zip(parts, grow, strict=True)])
     relations = None
     if first := parts[0].relations:
         geometry = [F.pad(p.relations.geometry, (0, 0, 0, n, 0, n)) for p, n in zip(parts, grow, strict=True)]
         relations = Relations(torch.cat(geometry), first.features, keep=True)
-    return Images(states, pad, relations)
+    return Images(states, pad, relations, vectors)
 
 
 @torch.no_grad()
@@ -63,13 +66,13 @@ def score_pairs(model: Model, texts: Texts, images: Images, pairs: np.ndarray, w
         (P,) float32.
     """
     # Pairs of one text go through together, so that a pass projects few texts' keys and values.
-    group_by_text = np.argsort(pairs[:, 0], kind="stable")
-    chunks = list(_chunks(group_by_text, PAIRS.get(device_of(model).type, PAIRS_ELSEWHERE)))
+    by_text = np.argsort(pairs[:, 0], kind="stable")
+    chunks = list(_chunks(by_text, PAIRS.get(device_of(model).type, PAIRS_ELSEWHERE)))
     scores = np.empty(len(pairs), np.float32)
     for chunk in track(chunks, what) if what else chunks:
         text, image = torch.from_numpy(pairs[chunk]).to(texts.states.device).unbind(1)
         used, text_index = text.unique(return_inverse=True)
-        some = _trim(Texts(rows(texts.states, used), rows(texts.pad, used)))
+        some = _trim(Texts(*(part if part is None else rows(part, used) for part in texts)))
         states = model.network.fuse(some, images, text_index, image)
         scores[chunk] = model.head(states).squeeze(-1).float().cpu().numpy()
     return scores
@@ -95,7 +98,7 @@ def score_matrix(
 
 def _trim(texts: Texts) -> Texts:
     longest = int((~texts.pad).sum(1).max())
-    return Texts(texts.states[:, :longest], texts.pad[:, :longest])
+    return Texts(*(part if part is None else part[:, :longest] for part in texts))
 
 
 def _chunks(values: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,6 +88,34 @@ def test_untrained_networks_are_at_chance(demo: Path) -> None:
     assert found.metrics["rsum"] < 2.5 * float(found.notes[0].split("chance ")[1])
 
 
+def test_a_network_that_aligns_is_trained_by_contrast_and_scored_with_its_similarity(demo: Path) -> None:
+    task = ImageTextMatching(ItmData(root=str(demo)))
+    torch.manual_seed(0)
+    model = build(task, GENOTYPE, ModelSettings(pool_hidden=16, word_width=16, align_width=12), 64)
+    split = task.split("val")
+    found = task.loss(model, split.batch(np.arange(10), np.random.default_rng(0)))
+    assert found.keys() == {"loss", "pair_accuracy", "contrastive_loss"}
+    found["loss"].backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.network.alignment.parameters())
+    images = np.unique(split.image_ids)[:3]
+    with eval_mode(model):
+        scores = score_matrix(model, split.tokens, split.rows[:7], split.store, images, 36)
+        for i, image in enumerate(images):
+            for c in range(7):
+                one = Inputs(*split.store.gather([image], 36), *split.tokens.gather(split.rows[[c]]))
+                assert abs(float(model(one)) - scores[i, c]) < 1e-4
+
+
+def says(logits: torch.Tensor) -> Callable[..., torch.Tensor]:
+    """Stands for a model without alignment that gives these logits."""
+
+    def model(_: object) -> torch.Tensor:
+        return logits[:, None]
+
+    model.network = SimpleNamespace(alignment=None)
+    return model
+
+
 @needs_reference
 def test_the_loss_of_the_reference() -> None:
     facts, tensors = load_reference("itm")
@@ -94,7 +123,7 @@ def test_the_loss_of_the_reference() -> None:
     matches = torch.from_numpy(np.concatenate([tensors[f"loss_outputs/{part}"] for part in ("pos", "negc", "negi")]))
     task = ImageTextMatching.__new__(ImageTextMatching)
     task.data = ItmData()
-    loss = task.loss(lambda _: matches.logit()[:, None], Batch(None, {}))["loss"]
+    loss = task.loss(says(matches.logit()), Batch(None, {}))["loss"]
     assert float(loss) == pytest.approx(facts["loss"], rel=1e-5)
 
 
@@ -102,7 +131,7 @@ def test_a_margin_asks_for_a_lead_of_a_fifth() -> None:
     task = ImageTextMatching.__new__(ImageTextMatching)
     task.data = ItmData(loss="margin")
     p = torch.tensor([0.9, 0.5, 0.8, 0.6, 0.2, 0.4])  # two positives, two caption negatives, two image negatives
-    loss = task.loss(lambda _: p.logit()[:, None], Batch(None, {}))["loss"]
+    loss = task.loss(says(p.logit()), Batch(None, {}))["loss"]
     assert float(loss) == pytest.approx((0.1 + 0.3) + (0 + 0.1), abs=1e-5)
 
 

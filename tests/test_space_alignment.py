@@ -1,0 +1,76 @@
+"""Similarity of texts and images before they meet, against the formula written out pair by pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny import WIDTH, inputs
+
+from space.alignment import MOST, SHARPNESS, START, Alignment
+from space.backbone import Backbone, Block
+from space.heads import Matcher
+from space.network import Model, Network
+
+SIZES = {"width": WIDTH, "dropout": 0.0, "head_scale": 1, "relation_width": 64}
+
+
+def parts(seed: int = 0) -> tuple[Alignment, tuple[torch.Tensor, ...]]:
+    """Three texts of up to five words and four images of up to six regions, some of them padding."""
+    torch.manual_seed(seed)
+    alignment = Alignment(word_width=7, region_width=8, width=9, shared=16)
+    words_pad, regions_pad = torch.zeros(3, 5, dtype=torch.bool), torch.zeros(4, 6, dtype=torch.bool)
+    words_pad[1, 3:], regions_pad[2, 2:] = True, True
+    words = alignment.words(torch.randn(3, 5, 7), torch.randn(3, 5, 9), words_pad)
+    regions = alignment.regions(torch.randn(4, 6, 8), torch.randn(4, 6, 9), regions_pad)
+    return alignment, (words, words_pad, regions, regions_pad)
+
+
+def naive(words: np.ndarray, regions: np.ndarray) -> float:
+    """One text, (T,A), and one image, (R,A), without padding."""
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    found = []
+    for word in words:
+        cosines = np.array([cosine(word, region) for region in regions])
+        weights = np.exp(SHARPNESS * cosines)
+        found.append((weights * cosines).sum() / weights.sum())
+    return START * cosine(words.mean(0), regions.mean(0)) + START * float(np.mean(found))
+
+
+def test_all_pairs_equal_the_formula_and_padding_counts_for_nothing() -> None:
+    alignment, given = parts()
+    words, words_pad, regions, regions_pad = (part.detach().numpy() for part in given)
+    found = alignment(*given)
+    for text in range(3):
+        for image in range(4):
+            expected = naive(words[text][~words_pad[text]], regions[image][~regions_pad[image]])
+            assert found[text, image].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_chosen_pairs_are_those_of_the_matrix() -> None:
+    alignment, given = parts()
+    text, image = torch.tensor([2, 0, 1, 1]), torch.tensor([0, 3, 2, 2])
+    torch.testing.assert_close(alignment.pairs(*given, text, image), alignment(*given)[text, image])
+
+
+def test_factors_stop_growing() -> None:
+    alignment, given = parts()
+    with torch.no_grad():
+        alignment.scales[:2] = 20.0
+    assert float(alignment(*given).abs().max()) <= 2 * MOST + 1e-3
+
+
+def test_a_network_that_aligns_adds_the_similarity_to_the_logit() -> None:
+    torch.manual_seed(0)
+    backbone = Backbone([Block("self_att_64", **SIZES)], [Block("guided_att_64", **SIZES)])
+    network = Network(backbone, words=20, region_width=8, width=WIDTH, word_width=16, align_width=12)
+    model, batch = Model(network, Matcher(WIDTH, 8, 0.0)).eval(), inputs()
+    states = network(batch)
+    plain = model.head(states._replace(similarity=None))
+    torch.testing.assert_close(model(batch), plain + states.similarity[:, None])
+    texts = network.encode_texts(batch.tokens, batch.tokens_pad)
+    images = network.encode_images(batch.regions, batch.boxes, batch.image_hw, batch.regions_pad)
+    torch.testing.assert_close(network.similarity(texts, images).diagonal(), states.similarity)
