@@ -23,7 +23,7 @@ shared = $(named) $(if $(SPLIT),--data.split='$(SPLIT)') $(if $(VERSION),--versi
 	$(if $(RESUME),--resume=$(if $(filter 1 true yes,$(RESUME)),true,$(if $(filter 0 false no,$(RESUME)),false,'$(RESUME)'))) \
 	$(if $(GPU),--gpu='$(GPU)') $(if $(NW),--workers='$(NW)')
 trained = $(if $(GENO),--geno='$(GENO)') $(if $(RUN),--run='$(RUN)') $(if $(CKPT),--ckpt='$(CKPT)')
-extra = $(foreach pair,$(ARGS),'--$(pair)')
+extra = $(foreach pair,$(ARGS),'--$(patsubst --%,%,$(pair))')
 
 help:
 	@echo "MmNas: search multimodal architectures, retrain them, draw them."

@@ -42,7 +42,7 @@ def load(path: Path, *, lazily: bool = False) -> dict[str, Any]:
             raise UserError(f"checkpoint {path} {what}") from error
         why = next(iter(str(error).splitlines()), type(error).__name__)
         # Torch's advice for such files is to load them unsafely, which nobody should follow.
-        why = "torch did not write it" if "weights_only" in why else why
+        why = "torch did not write it" if "weights_only" in why or "mmap" in why else why
         raise UserError(f"checkpoint {path} is damaged or no checkpoint ({why}); use another one") from error
     if not isinstance(state, dict):
         raise UserError(f"{path} is no checkpoint of a run or a network; give a last.pt or best.pt")

@@ -200,9 +200,8 @@ def _task_layers(path: Path, profile: str | None, root: str | None) -> Iterator[
         profile = "demo" if is_demo else ""
     for name in filter(None, profile.split(",")):
         if name not in profiles:
-            raise UserError(
-                f"{path} has no profile {name!r}, it has {', '.join(profiles)}{did_you_mean(name, profiles)}"
-            )
+            known = f", it has {', '.join(profiles)}{did_you_mean(name, profiles)}" if profiles else " and no other"
+            raise UserError(f"{path} has no profile {name!r}{known}")
         yield [*_flatten(profiles[name] or {}, f"{path}, profile {name}")]
 
 

@@ -133,14 +133,16 @@ def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], version: str
     """Refuse to go on with a run under other settings than it was begun with.
 
     Raises:
-        UserError: naming the first key that differs.
+        UserError: naming the first key that differs, and how many others do.
     """
-    for key in now:
-        if now[key] != then.get(key):
-            raise UserError(
-                f"the run {version!r} was begun with {key}={then.get(key)}, not {now[key]}; "
-                "go on with the same command and RESUME=1, or choose another VERSION"
-            )
+    differing = [key for key in now if now[key] != then.get(key)]
+    if differing:
+        first, *others = differing
+        more = f" ({len(others)} more differ, such as {others[0]})" if others else ""
+        raise UserError(
+            f"the run {version!r} was begun with {first}={then.get(first)}, not {now[first]}{more}; "
+            "go on with the same command and RESUME=1, or choose another VERSION"
+        )
 
 
 def _dated(stem: str, logs: Path) -> str:

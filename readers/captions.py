@@ -48,7 +48,7 @@ def read_captions(caps_file: Path, ids_file: Path, id_map: IdMap | None) -> Capt
     """
     texts, ids = read_lines(caps_file, "a caption a line"), _read_ids(ids_file)
     if not texts:
-        raise UserError(f"{caps_file} has no caption; it should have a caption a line")
+        raise UserError(f"{caps_file} is empty; it should have a caption a line")
     if len(ids) != len(texts):
         if len(texts) != PER_IMAGE * len(ids):
             raise UserError(_misfit(caps_file, texts, ids_file, ids))

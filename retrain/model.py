@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -69,10 +69,17 @@ def trained_for(path: Path) -> str | None:
     """The task that a trained network is for; None where its file does not say.
 
     Raises:
-        UserError: the file is missing, damaged or no checkpoint.
+        UserError: the file is missing, damaged or no trained network.
     """
-    name = checkpoint.load(path, lazily=True).get("task")
+    name = _held(path, lazily=True).get("task")
     return name if isinstance(name, str) else None
+
+
+def _held(path: Path, lazily: bool = False) -> dict[str, Any]:
+    state = checkpoint.load(path, lazily=lazily)
+    if not {"model", "genotype", "settings", "width", "words", "region_width", "epoch"} <= state.keys():
+        raise UserError(f"{path} is no trained network; give the best.pt of a retraining")
+    return state
 
 
 class Trained(NamedTuple):
@@ -94,9 +101,7 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
     Raises:
         UserError: the file is another thing, of another genotype, or does not fit the data.
     """
-    state = checkpoint.load(path)
-    if not {"model", "genotype", "settings", "width", "words", "region_width", "epoch"} <= state.keys():
-        raise UserError(f"{path} is no trained network; give the best.pt of a retraining")
+    state = _held(path)
     if state.get("task", task.name) != task.name:
         raise UserError(f"checkpoint {path} was trained for {state['task']}, not for {task.name}; name its own TASK")
     kept = Genotype.from_dict(state["genotype"])
@@ -105,7 +110,7 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
     if state["region_width"] != task.region_width:
         raise UserError(
             f"checkpoint {path} was trained on features of width {state['region_width']}, "
-            f"the data root has {task.region_width}; use the features it was trained on"
+            f"the data root has {task.region_width}; name the DATA it was trained on"
         )
     # A network reads with the words it was trained on, whatever vocabulary other data or settings would give.
     task.vocabulary = Vocabulary(state["words"])

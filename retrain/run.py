@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from common.errors import UserError, did_you_mean
+from common.errors import UserError, check_known
 from common.files import write_json
 from engine import checkpoint
 from engine.config import Config, asks_for_help, load_config, peek
@@ -46,25 +46,24 @@ class RetrainOptions(RunOptions):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train or evaluate the network of a genotype; ``python -m retrain --help`` explains every key."""
+    run, helping = peek(argv, "run") or RetrainOptions.run, asks_for_help(argv)
+    if not helping:
+        check_known("RUN", run, RUNS, "retraining")
     geno = peek(argv, "geno")
     genotype = load(geno) if geno else None
-    ckpt = None if peek(argv, "task") or asks_for_help(argv) else trained_network(argv)
-    if geno is None and peek(argv, "run") in (None, "train") and not asks_for_help(argv):
+    if geno is None and run == "train" and not helping:
         raise UserError(f"RUN=train needs GENO=<path, path@epoch, or {', '.join(published())}>")
+    ckpt = None if run == "train" or helping else trained_network(argv)
     config = load_config(
         "retrain",
         argv,
-        task=(trained_for(ckpt) if ckpt else None) or (genotype.task if genotype else None),
+        task=(trained_for(ckpt) if ckpt and not peek(argv, "task") else None) or (genotype.task if genotype else None),
         find=find_task,
         usual=task_names()[0],
         top=RetrainOptions,
         sections={"model": ModelSettings, "retrain": RetrainSettings},
     )
     options: RetrainOptions = config.top
-    if options.run not in RUNS:
-        raise UserError(
-            f"RUN={options.run!r} is unknown; choose one of {', '.join(RUNS)}{did_you_mean(options.run, RUNS)}"
-        )
     runtime = start(options.gpu, options.seed, options.precision)
     if options.run == "train":
         train(config, genotype, runtime)
@@ -72,14 +71,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         evaluate(config, genotype, runtime)
 
 
-def trained_network(argv: Sequence[str] | None) -> Path | None:
-    """The file that RUN=val and RUN=test score, as the command line names it: CKPT, or the best of VERSION."""
-    said = {key: peek(argv, key) for key in ("run", "ckpt", "version", "logs")}
-    if said["run"] not in ("val", "test"):
-        return None
-    if said["ckpt"] is None and said["version"] is not None:
-        return RunFiles.best_of(Path(said["logs"] or RunOptions.logs), said["version"])
-    return Path(said["ckpt"]) if said["ckpt"] else None
+def trained_network(argv: Sequence[str] | None) -> Path:
+    """The file that RUN=val and RUN=test score, as the command line names it: CKPT, or the best of VERSION.
+
+    Raises:
+        UserError: it names neither.
+    """
+    ckpt, version, run, logs = (peek(argv, key) for key in ("ckpt", "version", "run", "logs"))
+    if ckpt is None and version is None:
+        raise UserError(f"RUN={run} needs CKPT=<a trained network> or VERSION=<the run that trained it>")
+    return Path(ckpt) if ckpt is not None else RunFiles.best_of(Path(logs or RunOptions.logs), version)
 
 
 def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
@@ -129,8 +130,6 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
 def evaluate(config: Config, genotype: Genotype | None, runtime: Runtime) -> None:
     """Score a trained network on the validation split or on all test splits."""
     options: RetrainOptions = config.top
-    if options.ckpt is None and options.version is None:
-        raise UserError(f"RUN={options.run} needs CKPT=<a trained network> or VERSION=<the run that trained it>")
     # Scoring a run's own network adds to that run; scoring another file is a run of its own.
     options.resume = options.version is not None and options.ckpt is None
     files = RunFiles(options, f"{config.task.name}-{options.run}", may_resume=False)
@@ -159,9 +158,9 @@ def report(
         with eval_mode(model), runtime.autocast():
             found = task.evaluate(model, task.split(name), config.retrain.batch_size)
         results[name] = {**found.metrics, **found.details}
-        log.record(f"{BEST}/{name}", epoch, results[name])
         log.info(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
         if results[name]:
+            log.record(f"{BEST}/{name}", epoch, results[name])
             log.info(metrics_table(results[name]))
         if found.predictions is not None:
             written += task.save_predictions(found.predictions, files.results, files.version, name)

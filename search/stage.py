@@ -34,7 +34,10 @@ def split_by_image(split: Split, share: float, rng: np.random.Generator) -> tupl
     """
     images = rng.permutation(np.unique(split.image_ids))
     if len(images) < 4:
-        raise UserError(f"a search needs at least four training images, two for each half; there are {len(images)}")
+        raise UserError(
+            "a search needs at least four training images, two for weights and two for the architecture; "
+            f"there are {len(images)}"
+        )
     cut = min(max(2, round(share * len(images))), len(images) - 2)
     first = np.isin(split.image_ids, images[:cut])
     return split.subset(np.flatnonzero(first)), split.subset(np.flatnonzero(~first))

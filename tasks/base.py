@@ -99,7 +99,14 @@ class Task(ABC):
     vocabulary: Vocabulary
 
     def __init__(self, data: Any) -> None:
+        """Take the data section.
+
+        Raises:
+            UserError: the data root is not there.
+        """
         self.data = data
+        if not Path(data.root).is_dir():
+            raise UserError(f"the data root {data.root} does not exist; data/README.md shows what it should hold")
 
     @property
     def words(self) -> list[str]:

@@ -308,7 +308,7 @@ class VisualQuestionAnswering(Task):
             for question, answer in zip(samples.ids[rows].tolist(), given.tolist(), strict=True)
         ]
         if samples.answers is None:
-            note = "the answers to these questions are secret; the evaluation server scores the predictions"
+            note = "these questions come without answers; those of VQA are scored by its evaluation server"
             return Evaluation({}, predictions=predictions, notes=[note, *samples.notes])
         accuracy = samples.answers.accuracy(rows, given)
         constant, chance = samples.answers.best_constant(rows)

@@ -58,7 +58,7 @@ def test_sources_that_do_not_serve(glove: Path, tmp_path: Path) -> None:
     import spacy
 
     words = ["PAD", "UNK", "CLS", "dog"]
-    with pytest.raises(UserError, match="no word vectors 'en_core_web_nope', .*make vectors.*init vectors"):
+    with pytest.raises(UserError, match="no word vectors 'en_core_web_nope', .*make vectors.*converted GloVe"):
         word_vectors(words, "en_core_web_nope")
     with pytest.raises(UserError, match="cannot read .* as word vectors"):
         word_vectors(words, str(tmp_path))

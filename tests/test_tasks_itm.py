@@ -154,7 +154,7 @@ def spoil(path: Path, line: int | None, text: str | None) -> None:
         (CAPS, 3, None, "train_caps.txt has .* captions and train_ids.txt .* then 5 captions in a row"),
         (IDS, 0, "12a", "train_ids.txt line 1 is '12a', not an image id"),
         (IDS, 0, "999999", "train_ids.txt names imgid 999999, which .*dataset_flickr30k.json does not have"),
-        (CAPS, None, "", "train_caps.txt has no caption"),
+        (CAPS, None, "", "train_caps.txt is empty"),
         ("itm/dataset_flickr30k.json", None, '{"images": [', r"dataset_flickr30k.json is not valid JSON at line 1"),
         ("itm/dataset_flickr30k.json", None, '{"images": [{"imgid": 1}]}', r"images\[0\]: 'filename' is missing"),
     ],
@@ -252,7 +252,7 @@ def test_with_given_vectors_the_words_of_all_splits_that_are_there(root: Path) -
 
 
 def test_missing_files_and_features_are_named(root: Path) -> None:
-    with pytest.raises(UserError, match="nowhere/itm/dataset_flickr30k.json does not exist; it should be Karpathy"):
+    with pytest.raises(UserError, match="the data root nowhere does not exist; data/README.md shows what it should"):
         ImageTextMatching(ItmData(root="nowhere"))
     next(iter((root / "flickr_rois_resnet101_fix36").glob("*.npz"))).unlink()
     with pytest.raises(UserError, match="1 of the .* images of the .* have no features"):

@@ -26,7 +26,7 @@ from readers.words import Vocabulary
 from retrain.model import build, save
 from space.settings import ModelSettings
 from tasks.base import Task
-from tasks.find import find_task
+from tasks.find import find_task, task_names
 from tools.original import lists
 from tools.original.names import network_state
 
@@ -225,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         find=find_task,
         top=ImportOptions,
         sections={"model": ModelSettings},
+        usual=task_names()[0],
         task=genotype.task if genotype else None,
     )
     out = Path(config.top.out or Path("logs/imported") / f"{path.stem}.pt")
