@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +39,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder"
-        ) from error
+        remedy = "raise `ulimit -n`" if error.errno in (errno.EMFILE, errno.ENFILE) else "free the disk"
+        raise UserError(f"cannot write {path}: {error.strerror or error}; {remedy} or choose another folder") from error
     finally:
         if aside is not None:
             aside.unlink(missing_ok=True)
@@ -70,6 +71,14 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
     Raises:
         UserError: it is missing or cannot be read, or is no such text; the line is named.
     """
+    return _plain_ends(_decoded(path, what))
+
+
+def _plain_ends(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(path: str | os.PathLike[str], what: str) -> str:
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError as error:
@@ -78,16 +87,16 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
         raise UserError(f"cannot read {path} as {what}: {error}") from error
     encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
-        text = content.decode(encoding)
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{path} line {line} holds bytes that are no {encoding.upper()} ({error.reason}); "
             f"it should be {what}: save it as UTF-8"
         ) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+_STRAY = re.compile(r"\r(?!\n)")
 # UTF-32's mark for little endian begins like that of UTF-16, so it is asked for first.
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -102,9 +111,19 @@ def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
     """The lines of a text file as ``read_text`` reads it, without empty ones at its end.
 
     Only newlines end a line: ``str.splitlines`` would also cut at rarer characters that texts hold.
+
+    Raises:
+        UserError: as ``read_text``, or lines do not all end in one way, so that they cannot be counted.
     """
-    text = read_text(path, what).rstrip("\n")
-    return text.split("\n") if text else []
+    text = _decoded(path, what)
+    stray = _STRAY.search(text) if "\n" in text else None
+    if stray or "\0" in text:
+        at = stray.start() if stray else text.index("\0")
+        held = "a carriage return" if stray else "a zero byte, as UTF-16 without a mark does,"
+        line = text.count("\n", 0, at) + 1
+        raise UserError(f"{path} line {line} holds {held} in its middle; it should be {what}: save it as UTF-8")
+    lines = _plain_ends(text).rstrip("\n").split("\n")
+    return [] if lines == [""] else lines
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:

@@ -124,6 +124,11 @@ def _check_inside(given: Boxes, expressions: Sequence[Expression]) -> None:
     """Hold the boxes against their images, whose sizes the features know where the annotations do not."""
     sizes = np.where(np.isnan(given.known), given.sizes, given.known)
     wrong = outside(given.boxes, sizes)
+    if wrong.any() and not outside(given.boxes, sizes[:, ::-1]).any():
+        raise UserError(
+            f"{wrong.sum():,} of {len(wrong):,} {given.what} have boxes that lie outside their images, none would if "
+            "width and height were exchanged: mend image_w and image_h of the features, or the annotations' sizes"
+        )
     if wrong.any():
         row = int(wrong.argmax())
         width, height = sizes[row]

@@ -10,8 +10,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import read_json, read_lines
-from readers.entries import field, shortened
-from readers.features import LONGEST_ID, number_in, stem
+from readers.entries import field, shortened, whole_number
+from readers.features import number_in, stem
 
 PER_IMAGE = 5  # captions of an image whose id stands once, as the releases have it
 KARPATHY = "Karpathy's split file with a list 'images' of entries with 'imgid' and 'filename'"
@@ -59,10 +59,11 @@ def read_captions(caps_file: Path, ids_file: Path, id_map: IdMap | None) -> Capt
 
 def _read_ids(path: Path) -> np.ndarray:
     lines = [line.strip() for line in read_lines(path, "an image id a line")]
-    for number, line in enumerate(lines, 1):
-        if not line.isdecimal() or len(line) > LONGEST_ID:
-            raise UserError(f"{path} line {number} is {shortened(line)}, not an image id")
-    return np.array(lines, np.int64)
+    ids = [whole_number(line) for line in lines]
+    if None in ids:
+        number = ids.index(None)
+        raise UserError(f"{path} line {number + 1} is {shortened(lines[number])}, not an image id")
+    return np.array(ids, np.int64)
 
 
 def _misfit(caps_file: Path, texts: list[str], ids_file: Path, ids: np.ndarray) -> str:
@@ -125,7 +126,7 @@ def read_flickr_ids(path: Path, by_imgid: bool = False) -> IdMap:
             raise UserError(f"{where}: imgid {imgid} is there twice; keep one of the two entries")
         stems[imgid] = stem(Path(field(where, entry, "filename", str)).name)
     if by_imgid:
-        return IdMap(path, {imgid: imgid for imgid in stems}, None)
+        return IdMap(path, {imgid: imgid for imgid in stems}, {str(imgid): imgid for imgid in stems})
     numbers = {imgid: number_in(name) for imgid, name in stems.items() if name.rpartition("_")[2].isdecimal()}
     if len({number for number in numbers.values() if number is not None}) == len(stems):
         return IdMap(path, numbers, None)

@@ -12,7 +12,7 @@ from common.errors import UserError
 
 KINDS = {int: "a whole number", str: "a text", list: "a list"}
 LARGEST = 2**63 - 1  # an int64 holds every id
-LONGEST = 19  # digits
+_WHOLE = re.compile(r"([-+]?[0-9]{1,19})(?:\.0*)?")  # and no longer: an int64 has so many digits
 NAMED, SHOWN_CHARS = 5, 60
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -20,8 +20,8 @@ _HALF = re.compile("[\ud800-\udfff]")
 def field(where: str, entry: Any, name: str, kind: type) -> Any:
     """The value of a field, which is of this kind.
 
-    Whole numbers may come as 7, 7.0 or "7": programs that keep tables write ids as floats or texts. Texts are whole
-    ones, see ``whole_text``.
+    Whole numbers may come as 7, 7.0, "7" or "7.0": programs that keep tables write ids as floats or texts.
+    Texts are whole ones, see ``whole_text``.
 
     Args:
         where: file and entry, for the error to name: "train.json, entry 3".
@@ -33,7 +33,7 @@ def field(where: str, entry: Any, name: str, kind: type) -> Any:
         UserError: it is missing or of another kind, or holds half a character.
     """
     given = entry.get(name) if isinstance(entry, dict) else None
-    value = _whole(given) if kind is int else given
+    value = whole_number(given) if kind is int else given
     if not isinstance(value, kind):
         held = "" if given is None else f" (it is {shortened(given)})"
         raise UserError(f"{where}: {name!r} is missing or not {KINDS[kind]}{held}")
@@ -59,10 +59,11 @@ def whole_text(where: str, text: str) -> str:
     return text
 
 
-def _whole(value: Any) -> int | None:
+def whole_number(value: Any) -> int | None:
     """The whole number that a value means, None where it means none that an int64 holds."""
-    if isinstance(value, str) and value.isdecimal() and len(value) <= LONGEST:
-        value = int(value)
+    if isinstance(value, str):
+        written = _WHOLE.fullmatch(value.strip())
+        value = int(written[1]) if written else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     # NaN fails the comparison as well.

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import weakref
@@ -35,6 +36,7 @@ PARALLEL_FROM = 500  # fewer files are read before worker processes have started
 MOST_WORKERS = 8
 SPACE_CHECK_AT = 64  # images after which the size of the whole pack can be told
 MOST_FAULTS = 20
+FILES_BESIDE, FILES_A_WORKER = 64, 32  # open files that a run has anyway, and that reading in a process takes
 ALIKE = 100  # files asked at most how their arrays stand
 
 
@@ -202,13 +204,20 @@ def _read_all(source: Source) -> Iterator[tuple[Features, bytes] | str]:
     loader = DataLoader(
         _Reader(source),
         batch_size=None,
-        num_workers=min(MOST_WORKERS, os.cpu_count() or 1) if len(source.names) >= PARALLEL_FROM else 0,
+        num_workers=_workers() if len(source.names) >= PARALLEL_FROM else 0,
         worker_init_fn=_leave_interrupts,
         collate_fn=_as_it_is,
         # A generator of its own: a loader draws its seed, and a run must not depend on whether a pack was there.
         generator=torch.Generator(),
     )
     return track(loader, f"packing {source.folder} (once)", total=len(source.names))
+
+
+def _workers() -> int:
+    """How many processes may read: one a core, and fewer where the system allows few open files."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = MOST_WORKERS if allowed == resource.RLIM_INFINITY else (allowed - FILES_BESIDE) // FILES_A_WORKER
+    return max(0, min(MOST_WORKERS, os.cpu_count() or 1, files))
 
 
 def _as_it_is(read: Any) -> Any:

@@ -65,6 +65,11 @@ class FeatureStore:
         parts = sorted(pack.fingerprint for pack in self._packs)
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
 
+    @property
+    def files(self) -> list[str]:
+        """What all feature files are called, without endings, also those that are no image of the data set."""
+        return [stem for pack in self._packs for stem in pack.stems.tolist()]
+
     def stems(self, image_ids: Sequence[int] | np.ndarray) -> list[str]:
         """What the images' files were called, without endings."""
         return self._stems[self._rows(np.asarray(image_ids, dtype=np.int64))].tolist()
@@ -147,4 +152,5 @@ def _ids(id_of: Mapping[str, int] | None, folder: Path, stems: Sequence[str]) ->
     """(n,) int64 ids of the images of a folder, NO_IMAGE for files that the rule does not know."""
     if id_of is None:
         return image_ids(folder, stems)
-    return np.fromiter((id_of.get(str(stem), NO_IMAGE) for stem in stems), np.int64, len(stems))
+    named = ((str(stem), str(stem).lstrip("0") or "0") for stem in stems)  # numbers may be filled up with zeros
+    return np.fromiter((id_of.get(one, id_of.get(other, NO_IMAGE)) for one, other in named), np.int64, len(stems))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import groupby
 
 from common.errors import UserError
 
@@ -28,10 +28,12 @@ _TYPOGRAPHY = str.maketrans(
     }
 )
 # Scripts without spaces between words, by the first word of their characters' Unicode names, and the languages that
-# spaCy can segment in them.
-SPACELESS = {"CJK": "zh", "HIRAGANA": "ja", "KATAKANA": "ja", "THAI": "th"}
-_SAME_SCRIPT = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]+")
-_LONG = 5  # characters of a spaceless script that no word is likely to have
+# spaCy can segment in them, "" for none.
+SPACELESS = {
+    **{"CJK": "zh", "HIRAGANA": "ja", "KATAKANA": "ja", "THAI": "th"},
+    **dict.fromkeys(("LAO", "KHMER", "MYANMAR", "TIBETAN"), ""),
+}
+_LONG = 4  # characters of a spaceless script that no word is likely to have
 
 
 def published_tokens(text: str) -> list[str]:
@@ -68,25 +70,34 @@ def tokeniser(language: str | None) -> Tokeniser:
             f"data.segmenter={language!r} cannot be used ({' '.join(str(error).split())[:300]}); give the code of a "
             "language that spaCy segments, such as zh, ja or th, and install what its tokenizer needs"
         ) from error
-    # Names and numbers in Latin script stand among the others, and are parted already.
+    # Names and numbers in other scripts stand among these, and are parted already.
     return lambda text: [
         part
         for token in tokenise(text)
-        for run in _SAME_SCRIPT.findall(token)
-        for part in ([run] if run.isascii() else [word.text for word in segment(run)])
+        for spaceless, run in groupby(token, lambda c: _script(c) in SPACELESS)
+        for part in _parts("".join(run), segment if spaceless else None)
     ]
 
 
+def _parts(run: str, segment: Callable[[str], Iterable[object]] | None) -> list[str]:
+    return [run] if segment is None else [str(word) for word in segment(run)]
+
+
+def _script(character: str) -> str:
+    return "" if character.isascii() else unicodedata.name(character, "").partition(" ")[0]
+
+
 def unsegmented(words: Iterable[str]) -> str | None:
-    """The language code to segment texts with whose vocabulary shows that they were not; None where nothing is odd.
+    """The language to segment texts in whose vocabulary shows that they were not; None where nothing is odd.
+
+    It is spaCy's code, or "" where spaCy segments no language of the script.
 
     Args:
         words: a vocabulary. Where a script has no spaces whole sentences become words of it.
     """
     words, languages = list(words), Counter[str]()
     for word in words:
-        scripts = [unicodedata.name(c, "").partition(" ")[0] for c in word if not c.isascii()]
-        found = [SPACELESS[script] for script in scripts if script in SPACELESS]
+        found = [SPACELESS[script] for script in map(_script, word) if script in SPACELESS]
         if len(found) >= _LONG:
             # Japanese is written with Chinese characters too, so a kana decides.
             languages["ja" if "ja" in found else found[0]] += 1

@@ -58,6 +58,7 @@ def save(
         "width": width,
         "words": task.words,
         "labels": task.labels,
+        "segmenter": _segmenter(task),
         "region_width": task.region_width,
         "epoch": epoch,
         "metrics": dict(metrics),
@@ -73,6 +74,10 @@ def trained_for(path: Path) -> str | None:
     """
     name = _held(path, lazily=True).get("task")
     return name if isinstance(name, str) else None
+
+
+def _segmenter(task: Task) -> str | None:
+    return getattr(task.data, "segmenter", None)  # a user's own task may have none
 
 
 def _held(path: Path, lazily: bool = False) -> dict[str, Any]:
@@ -111,6 +116,11 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
         raise UserError(
             f"checkpoint {path} was trained on features of width {state['region_width']}, "
             f"the data root has {task.region_width}; name the DATA it was trained on"
+        )
+    if state.get("segmenter") != _segmenter(task):
+        raise UserError(
+            f"checkpoint {path} was trained with data.segmenter={state.get('segmenter') or 'null'}, not "
+            f"{_segmenter(task) or 'null'}; texts must come apart into the same words, so say it again"
         )
     # A network reads with the words it was trained on, whatever vocabulary other data or settings would give.
     task.vocabulary = Vocabulary(state["words"])

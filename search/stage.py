@@ -80,7 +80,7 @@ class SearchStage:
         self.history: list[Genotype] = []
 
     def start_epoch(self, epoch: int) -> None:
-        """Each half mines its own negatives, with the most probable path."""
+        """Each part mines its own negatives, with the most probable path."""
         self.supernet.choose_best()
         with eval_mode(self.supernet.model), self.runtime.autocast():
             self.split.refresh(self.supernet.model, epoch, self.runtime.rng("refresh weights", epoch))
@@ -144,8 +144,8 @@ class SearchStage:
             return False
         # Of epochs without an architecture step between them the last counts, and none before the first step.
         by_steps = {genotype.provenance.get("architecture_steps", 0): genotype for genotype in self.history}
-        settled = [genotype for steps, genotype in by_steps.items() if steps][-patience - 1 :]
-        return len(settled) > patience and len(set(settled)) == 1
+        moved = [genotype for steps, genotype in by_steps.items() if steps][-patience - 1 :]
+        return len(moved) > patience and len(set(moved)) == 1
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, both optimisers, the pools of both parts, the path generator, counters and the genotypes so far."""

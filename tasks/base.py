@@ -132,10 +132,12 @@ class Task(ABC):
     def remarks(self) -> list[str]:
         """What people should know about this data before a run: lines for the log."""
         notes = [about(self.vector_source)]
-        if language := unsegmented(self.words[len(SPECIAL) :]):
+        language = unsegmented(self.words[len(SPECIAL) :])
+        if language is not None:
+            remedy = f'say ARGS="data.segmenter={language}" (spaCy\'s code of the language)'
             notes.append(
                 "warning: most words of these texts are whole sentences, as their script puts no spaces between words; "
-                f'say ARGS="data.segmenter={language}" (spaCy\'s code of the language)'
+                + (remedy if language else "put spaces between their words beforehand")
             )
         return notes
 

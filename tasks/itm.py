@@ -271,8 +271,8 @@ class ImageTextMatching(Task):
             return ""
         if self.data.feature_names == "imgid":
             return "these look like names of pictures: leave data.feature_names out"
-        imgids = np.fromiter(self.id_map.images, np.int64, len(self.id_map.images))
-        if len(self.store) and np.isin(self.store.ids, imgids).mean() > 0.5:
+        imgids, files = self.id_map.images.keys(), self.store.files
+        if 2 * sum(name.isdecimal() and int(name) in imgids for name in files) > len(files):
             return "these look like imgids: say data.feature_names=imgid"
         return f"name them like the pictures in {self.id_map.path}"
 

@@ -308,7 +308,11 @@ class VisualQuestionAnswering(Task):
             for question, answer in zip(samples.ids[rows].tolist(), given.tolist(), strict=True)
         ]
         if samples.answers is None:
-            note = "these questions come without answers; those of VQA are scored by its evaluation server"
+            size = PARTS[self.data.test_split].size
+            note = (
+                f"these {len(rows):,} questions come without answers; VQA's evaluation server scores predictions, but "
+                f"only of all {size:,} questions of its {self.data.test_split} split"
+            )
             return Evaluation({}, predictions=predictions, notes=[note, *samples.notes])
         accuracy = samples.answers.accuracy(rows, given)
         constant, chance = samples.answers.best_constant(rows)

@@ -165,8 +165,8 @@ def test_a_genotype_that_no_search_found_is_drawn_with_a_note(
 
 
 def test_the_command_writes_beside_a_file_but_an_epoch_into_the_logs() -> None:
-    assert tool.places("runs/a.b.json") == [Path("runs/a.b.svg"), Path("runs/a.b.png")]
-    assert tool.places("runs/a.b.json@50") == [
+    assert tool.default_paths("runs/a.b.json") == [Path("runs/a.b.svg"), Path("runs/a.b.png")]
+    assert tool.default_paths("runs/a.b.json@50") == [
         Path("logs/drawn/a.b-epoch50.svg"),
         Path("logs/drawn/a.b-epoch50.png"),
     ]

@@ -110,6 +110,14 @@ def test_boxes_outside_their_image_are_refused(tmp_path: Path, size: tuple[int, 
         check_boxes("phrases", given, store_of(tmp_path), 100)
 
 
+def test_exchanged_sides_of_the_features_are_told_though_no_annotation_has_sizes(tmp_path: Path) -> None:
+    low = [50.0, 40.0, 40.0, 40.0], [150.0, 40.0, 40.0, 40.0]
+    given = said(low[0], size=None)[:40] + said(low[1], size=None)[40:]
+    store = store_of(tmp_path, size=SIZE[::-1])
+    with pytest.raises(UserError, match=r"^20 of 60 phrases have .* none would if width and height were exchanged"):
+        check_boxes("phrases", given, store, 100)
+
+
 def test_a_sample_of_many_images_is_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("readers.box_check.IMAGES", 12)
     given = said(FIRST)[::2] + said(NOWHERE)[1::2]

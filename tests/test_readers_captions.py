@@ -30,6 +30,7 @@ def test_any_number_of_captions_where_ids_stand_per_caption(tmp_path: Path, coun
 def test_five_captions_where_ids_stand_per_image(tmp_path: Path) -> None:
     captions = read_captions(*files(tmp_path, [f"text {n}" for n in range(10)], [8, 3]), None)
     assert captions.images.tolist() == [8] * 5 + [3] * 5
+    assert read_captions(*files(tmp_path, ["a", "b"], ["8.0", " 3 "]), None).images.tolist() == [8, 3]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ def test_five_captions_where_ids_stand_per_image(tmp_path: Path) -> None:
         (["a", "", "b"], [1], r"has 3 captions \(line 2 is empty\) and train_ids.txt 1 ids"),
         (["a"] * 11, [1, 2], "has 11 captions and train_ids.txt 2 ids"),
         (["a"] * 15, [1, 2, 1], "names image 1 a second time in line 3, for lines 11 to 15 of train_caps.txt"),
+        (["a\rb", "c"], [1, 2, 3], "caps.txt line 1 holds a carriage return in its middle; .* save it as UTF-8"),
         (["a"] * 2, [1, "2.jpg"], "train_ids.txt line 2 is '2.jpg', not an image id"),
         (["a"] * 2, [1, "9" * 200], "train_ids.txt line 2 is '9+[.][.][.], not an image id"),
         ([], [1], "train_caps.txt is empty"),
@@ -71,7 +73,7 @@ def test_pictures_with_numbers_for_names(tmp_path: Path) -> None:
     names = ["1000092795.jpg", "COCO_val2014_000000391895.jpg", "a/7.png"]
     path = karpathy(tmp_path / "d.json", [{"imgid": i, "filename": name} for i, name in enumerate(names)])
     assert read_flickr_ids(path) == IdMap(path, {0: 1000092795, 1: 391895, 2: 7}, None)
-    assert read_flickr_ids(path, by_imgid=True) == IdMap(path, {0: 0, 1: 1, 2: 2}, None)
+    assert read_flickr_ids(path, by_imgid=True) == IdMap(path, {0: 0, 1: 1, 2: 2}, {"0": 0, "1": 1, "2": 2})
 
 
 def test_pictures_with_other_names_are_found_by_them(tmp_path: Path) -> None:

@@ -11,14 +11,16 @@ from common.errors import UserError
 from readers.entries import field, first_few, optional_text, whole_text
 
 
-@pytest.mark.parametrize(("given", "meant"), [(7, 7), (7.0, 7), ("7", 7), (-3, -3), (2**63 - 1, 2**63 - 1), (0, 0)])
+@pytest.mark.parametrize(
+    ("given", "meant"), [(7, 7), (7.0, 7), ("7", 7), ("7.0", 7), (" -7 ", -7), (-3, -3), (2**63 - 1, 2**63 - 1), (0, 0)]
+)
 def test_whole_numbers_as_programs_write_them(given: Any, meant: int) -> None:
     value = field("file, entry 0", {"id": given}, "id", int)
     assert value == meant and type(value) is int
 
 
 @pytest.mark.parametrize(
-    "given", [True, 7.5, float("nan"), float("inf"), "7.0", "", "x", 2**63, 1e300, "9" * 5000, [7], None, {"a": 7}]
+    "given", [True, 7.5, float("nan"), float("inf"), "7.5", "", "x", 2**63, 1e300, "9" * 5000, [7], None, {"a": 7}]
 )
 def test_what_is_no_id_is_told_in_one_short_line(given: Any) -> None:
     with pytest.raises(UserError, match="^file, entry 0: 'id' is missing or not a whole number") as caught:

@@ -58,6 +58,7 @@ def test_a_segmenter_finds_words_where_no_space_parts_them() -> None:
         "和",
         "iphone",
     ]
+    assert segment("café在Zürich") == ["café", "在", "zürich"]
     assert tokeniser(None) is tokenise
     with pytest.raises(UserError, match=r"data.segmenter='xx1' cannot be used .* such as zh, ja or th"):
         tokeniser("xx1")
@@ -68,5 +69,7 @@ def test_whole_sentences_as_words_are_noticed() -> None:
     assert unsegmented(chinese) == "zh"
     assert unsegmented(["犬が草の上を走っている", "女性が自転車に乗っている"]) == "ja"
     assert unsegmented(["สุนัขวิ่งบนสนามหญ้า"]) == "th"
+    assert unsegmented(["ໝາແລ່ນໃນສະໜາມຫຍ້າ"]) == "" == unsegmented(["ឆ្កែរត់លើស្មៅ"])
+    assert unsegmented(["红色的球", "蓝色方块"]) == "zh"
     assert unsegmented([word for text in chinese for word in text]) is None
     assert unsegmented(["dog", "niño", "собака", "كلب"]) is None and unsegmented([]) is None

@@ -12,7 +12,7 @@ from common.errors import UserError
 from engine.config import load_config
 from engine.run import RunOptions
 from genotypes.genotype import Genotype, load, published
-from retrain.model import build
+from retrain.model import build, restore, save, trained_for
 from retrain.settings import RetrainSettings
 from space.settings import ModelSettings, SideSettings, SpaceSettings
 from tasks.find import find_task
@@ -78,3 +78,16 @@ def test_published_genotypes_build(task: ImageTextMatching) -> None:
             model = build(task, genotype, ModelSettings(), 512)
             assert len(model.network.backbone.encoder) == 12 and len(model.network.backbone.decoder) == 18
     assert Path(published()["mcan"]).exists()
+
+
+def test_a_network_is_read_only_with_its_own_way_to_part_texts(task: ImageTextMatching, tmp_path: Path) -> None:
+    settings = ModelSettings(pool_hidden=8, word_width=8)
+    model = build(task, GENOTYPE, settings, 64)
+    save(tmp_path / "best.pt", model, task, GENOTYPE, settings, 64, 1, {})
+    assert restore(tmp_path / "best.pt", task, None).genotype == GENOTYPE and trained_for(tmp_path / "best.pt") == "itm"
+    other = ImageTextMatching(ItmData(root=task.data.root, segmenter="zh"))
+    with pytest.raises(UserError, match="was trained with data.segmenter=null, not zh; .* say it again"):
+        restore(tmp_path / "best.pt", other, None)
+    torch.save({"epoch": 1, "stage": {}}, tmp_path / "last.pt")
+    with pytest.raises(UserError, match="last.pt is no trained network; give the best.pt of a retraining"):
+        trained_for(tmp_path / "last.pt")

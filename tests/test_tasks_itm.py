@@ -217,12 +217,23 @@ def test_features_named_by_imgid_are_told_and_taken(root: Path) -> None:
     entries = json.loads((root / "itm/dataset_flickr30k.json").read_text())["images"]
     folder = root / "flickr_rois_resnet101_fix36"
     for entry in entries:
-        (folder / f"{Path(entry['filename']).stem}.npz").rename(folder / f"new_{entry['imgid']}.npz")
-    with pytest.raises(UserError, match=r"named new_0.npz, .*; these look like imgids: say data.feature_names=imgid"):
+        (folder / f"{Path(entry['filename']).stem}.npz").rename(folder / f"new_{entry['imgid']:04d}.npz")
+    for path in folder.glob("new_*.npz"):
+        path.rename(folder / path.name.removeprefix("new_"))
+    with pytest.raises(UserError, match=r"named 0000.npz, .*; these look like imgids: say data.feature_names=imgid"):
         ImageTextMatching(ItmData(root=str(root)))
     after = ImageTextMatching(ItmData(root=str(root), feature_names="imgid")).split("val")
     first = [split.store.gather(split.image_ids[:3], 9)[0] for split in (before, after)]
     assert torch.equal(*first)
+    listed = root / "itm/dataset_flickr30k.json"
+    hexadecimal = [{**entry, "filename": f"{entry['imgid']}_d0.jpg"} for entry in entries]
+    listed.write_text(json.dumps({"images": hexadecimal}))
+    with pytest.raises(UserError, match="these look like imgids: say data.feature_names=imgid"):
+        ImageTextMatching(ItmData(root=str(root)))
+    for path in folder.glob("*.npz"):
+        path.rename(folder / f"{int(path.stem)}_d0.jpg.npz")
+    with pytest.raises(UserError, match="these look like names of pictures: leave data.feature_names out"):
+        ImageTextMatching(ItmData(root=str(root), feature_names="imgid"))
     with pytest.raises(UserError, match="data.feature_names='id' is unknown"):
         ImageTextMatching(ItmData(root=str(root), feature_names="id"))
 

@@ -18,7 +18,7 @@ from tasks.find import find_task
 DRAWN = Path("logs/drawn")  # figures of genotypes in whose own folder there is no room for them
 
 
-def places(reference: str) -> list[Path]:
+def default_paths(reference: str) -> list[Path]:
     """Where the figure goes by default: beside the file, or into ``DRAWN`` for a published one or an epoch."""
     path, epoch = split(reference)
     # Published genotypes belong to the program, and an epoch is one of many in its file; neither folder is for figures.
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if genotype.cost is None:
         genotype = genotype.replace(cost=genotype_cost(genotype.encoder, genotype.decoder))
     kinds = {name: operation.kind for name, operation in OPS.items()}
-    for path in [given.out] if given.out else places(given.geno):
+    for path in [given.out] if given.out else default_paths(given.geno):
         print(f"figure  {draw(genotype, path, kinds, title(given.geno))}")
     if genotype.provenance.get("moved") is False:
         print("note: no search found this genotype: it is where one began, and no alpha moved")
