@@ -189,8 +189,8 @@ class ItmSplit(Split):
         )
 
     def refresh(self, model: nn.Module, epoch: int, rng: np.random.Generator) -> None:
-        """Mine hard negatives with the model as it stands."""
-        if self.data.hard_from is None or epoch < self.data.hard_from:
+        """Mine hard negatives with the model as it stands, unless it aligns texts and images and finds them by that."""
+        if self.data.hard_from is None or epoch < self.data.hard_from or model.network.alignment is not None:
             return
 
         def score(captions: np.ndarray, images: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(
 ) -> None:
     Path("small.json").write_text('{"encoder": ["self_att_64"], "decoder": ["rel_self_att_64", "guided_att_64"]}')
     run, extra = (search, []) if stage == "search" else (retrain, ["--geno=small.json"])
-    mining = ["--data.hard_from=1", "--data.hard_pool=3", "--model.dropout=0.1"]
+    mining = ["--data.hard_from=1", "--data.hard_pool=3", "--model.dropout=0.1", "--model.align_width=0"]
     run([*settings(stage, "itm", demo, "whole"), *extra, *mining])
 
     saves, save = [], Loop.save

@@ -98,6 +98,8 @@ def test_a_network_that_aligns_is_trained_by_contrast_and_scored_with_its_simila
     found["loss"].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.network.alignment.parameters())
     images = np.unique(split.image_ids)[:3]
+    split.refresh(model, 5, np.random.default_rng(0))
+    assert split.state_dict() == {}, "nothing is mined"
     with eval_mode(model):
         scores = score_matrix(model, split.tokens, split.rows[:7], split.store, images, 36)
         for i, image in enumerate(images):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
@@ -35,7 +36,7 @@ class Lettering:
     def width(self, text: str, size: float, weight: str = "normal") -> float:
         """Inches that a text of this size (points) takes in one line."""
         font = FontProperties(family=self.families, size=size, weight=weight)
-        with without_glyph_warnings():
+        with without_font_warnings():
             return self._renderer.get_text_width_height_descent(text, font, ismath=False)[0] / self._dpi
 
     def wrap(self, text: str, most: float, size: float, weight: str = "normal") -> list[str]:
@@ -70,11 +71,17 @@ def plain(text: str) -> str:
 
 
 @contextlib.contextmanager
-def without_glyph_warnings() -> Iterator[None]:
-    """Keep matplotlib's warning for every missing character off the terminal; ``Lettering.note`` says it once."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
+def without_font_warnings() -> Iterator[None]:
+    """Keep matplotlib's words on missing characters and weights off the terminal; ``Lettering.note`` says it once."""
+    fonts = logging.getLogger("matplotlib.font_manager")
+    before = fonts.level
+    fonts.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            yield
+    finally:
+        fonts.setLevel(before)
 
 
 def _families(needed: set[str]) -> tuple[list[str], set[str]]:

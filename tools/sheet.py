@@ -19,7 +19,7 @@ from matplotlib.patheffects import Stroke, withStroke
 from common.errors import UserError
 from common.files import atomic_write
 from tasks.showcase import Box, Line, Prediction
-from tools.lettering import Lettering, plain, without_glyph_warnings
+from tools.lettering import Lettering, plain, without_font_warnings
 
 # Paul Tol's "vibrant" colours, told apart with every common colour blindness: https://personal.sron.nl/~pault/
 PREDICTED, TRUE, WEIGHED, RIGHT, WRONG = "#EE7733", "#0077BB", "#111111", "#007A5E", "#CC3311"
@@ -77,7 +77,7 @@ def draw_sheet(shown: Sequence[Prediction], pictures: Mapping[int, Path], path: 
             _cell(figure, write, one, lines, pictures.get(one.image), left, top, tall)
         top -= used + GAP
     _legend(figure, {box.role for one in shown for box in one.boxes}, score)
-    with atomic_write(path, "wb") as file, without_glyph_warnings():
+    with atomic_write(path, "wb") as file, without_font_warnings():
         figure.savefig(file, format="png")
     if note := lettering.note():
         print(f"note: {note}")
