@@ -83,6 +83,7 @@ _RESIZE = "scale bbox, image_w and image_h of the features to the pictures that 
 _SCALES = (
     _Scale("", "", lambda image: np.ones(2)),
     _Scale(" from 0 to 1", "", lambda image: image.size),
+    _Scale(" from 0 to 100", "", lambda image: image.size / 100),
     _Scale(" from 0 to 1000", "", lambda image: image.size / 1000),
     _Scale(" scaled to the image sizes of the features", _RESIZE, lambda image: image.size / image.known),
 )

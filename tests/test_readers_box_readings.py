@@ -61,6 +61,7 @@ def test_the_share_that_regions_cover() -> None:
             lambda boxes, size: as_centres(boxes) / np.tile(size, 2),
             "read as centre x, centre y, width, height from 0 to 1",
         ),
+        (lambda boxes, size: 100 * boxes / np.tile(size, 2), "read as x, y, width, height from 0 to 100"),
         (lambda boxes, size: 1000 * boxes / np.tile(size, 2), "read as x, y, width, height from 0 to 1000"),
         (
             lambda boxes, size: exchanged(1000 * as_corners(boxes) / np.tile(size, 2)),
