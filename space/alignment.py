@@ -79,10 +79,10 @@ class Alignment(nn.Module):
         image_index: Tensor | None,
     ) -> Tensor:
         """(B,) similarities of the texts ``text_index[b]`` with the images ``image_index[b]``; None = row b."""
-        text, image = rows(F.normalize(words, dim=-1), text_index), rows(F.normalize(regions, dim=-1), image_index)
-        whole = (rows(_whole(words), text_index) * rows(_whole(regions), image_index)).sum(-1)
+        text, image = rows(words, text_index), rows(regions, image_index)
         said, unseen = ~rows(words_pad, text_index), rows(regions_pad, image_index)[:, None]
-        return self._combine(whole, text @ image.transpose(1, 2), said, unseen)
+        cosines = F.normalize(text, dim=-1) @ F.normalize(image, dim=-1).transpose(1, 2)
+        return self._combine((_whole(text) * _whole(image)).sum(-1), cosines, said, unseen)
 
     def _combine(self, whole: Tensor, cosines: Tensor, said: Tensor, unseen: Tensor) -> Tensor:
         """(...) cosines of whole texts and images, (...,T,R) of words and regions, masks of these -> (...)."""
