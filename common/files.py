@@ -15,6 +15,9 @@ from typing import IO, Any
 
 from common.errors import UserError
 
+# Open at once: of a run alone, and for each loader process its pipes and what waits in them.
+OPEN_FILES, OPEN_FILES_OF_A_WORKER = 64, 32
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:

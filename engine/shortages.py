@@ -7,9 +7,9 @@ import resource
 from collections.abc import Iterator
 
 from common.errors import UserError
+from common.files import OPEN_FILES, OPEN_FILES_OF_A_WORKER
 
 FEWER = "fewer loader processes (NW, without make --workers)"
-FILES, FILES_OF_A_WORKER = 64, 32  # open at once: of a run alone, and for each worker its pipes and its waiting batches
 # Torch and the system say it in their own words, at several places, from workers only as text: what stands in them, in
 # the order in which it is looked for, what it means, what to do.
 SIGNS = (
@@ -19,7 +19,7 @@ SIGNS = (
         f"raise the limit with `ulimit -n 4096` or use {FEWER}",
     ),
     (
-        ("shared memory", "Bus error", "/torch_"),
+        ("out of shared memory", "shared memory object", "allocate shared memory", "Bus error", "</torch_"),
         "no room is left in shared memory (/dev/shm)",
         f"give it more (in a container --shm-size=8g) or use {FEWER}",
     ),
@@ -45,7 +45,7 @@ def allow_files(workers: int) -> None:
     Raises:
         UserError: the system's limit is below that and cannot be raised from here.
     """
-    needed = FILES + FILES_OF_A_WORKER * workers
+    needed = OPEN_FILES + OPEN_FILES_OF_A_WORKER * workers
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if workers == 0 or allowed == resource.RLIM_INFINITY or allowed >= needed:
         return

@@ -25,7 +25,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from common.errors import UserError
-from common.files import atomic_write
+from common.files import OPEN_FILES, OPEN_FILES_OF_A_WORKER, atomic_write
 from common.progress import track
 from readers.features import Features, Source, is_region_first, list_source, number_in, read_npz, stem
 
@@ -36,7 +36,6 @@ PARALLEL_FROM = 500  # fewer files are read before worker processes have started
 MOST_WORKERS = 8
 SPACE_CHECK_AT = 64  # images after which the size of the whole pack can be told
 MOST_FAULTS = 20
-FILES_BESIDE, FILES_A_WORKER = 64, 32  # open files that a run has anyway, and that reading in a process takes
 ALIKE = 100  # files asked at most how their arrays stand
 
 
@@ -216,7 +215,7 @@ def _read_all(source: Source) -> Iterator[tuple[Features, bytes] | str]:
 def _workers() -> int:
     """How many processes may read: one a core, and fewer where the system allows few open files."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = MOST_WORKERS if allowed == resource.RLIM_INFINITY else (allowed - FILES_BESIDE) // FILES_A_WORKER
+    files = MOST_WORKERS if allowed == resource.RLIM_INFINITY else (allowed - OPEN_FILES) // OPEN_FILES_OF_A_WORKER
     return max(0, min(MOST_WORKERS, os.cpu_count() or 1, files))
 
 

@@ -7,7 +7,8 @@ import resource
 import pytest
 
 from common.errors import UserError
-from engine.shortages import FILES, FILES_OF_A_WORKER, allow_files, shortages_told
+from common.files import OPEN_FILES, OPEN_FILES_OF_A_WORKER
+from engine.shortages import allow_files, shortages_told
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_other_failures_stay_what_they_are() -> None:
 
 
 def test_files_are_allowed_for_as_far_as_the_system_lets(monkeypatch: pytest.MonkeyPatch) -> None:
-    needed, granted = FILES + 4 * FILES_OF_A_WORKER, []
+    needed, granted = OPEN_FILES + 4 * OPEN_FILES_OF_A_WORKER, []
     monkeypatch.setattr(resource, "setrlimit", lambda what, limits: granted.append(limits))
 
     def limits(soft: int, hard: int) -> None:
