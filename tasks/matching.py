@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from common.progress import track
 from readers.feature_store import FeatureStore
@@ -34,7 +36,7 @@ def encode_texts(model: Model, tokens: TokenStore, which: np.ndarray) -> Texts:
 def encode_images(model: Model, store: FeatureStore, ids: np.ndarray, limit: int) -> Images:
     """Encode these images as far as no text is needed. Row r of the result is image ``ids[r]``."""
     parts = []
-    for chunk in _chunks(ids, ENCODED):
+    for chunk in chunks(ids, ENCODED):
         regions, boxes, image_hw, pad = (part.to(device_of(model)) for part in store.gather(chunk, limit))
         parts.append(model.network.encode_images(regions, boxes, image_hw, pad))
     most = max(part.pad.shape[1] for part in parts)
@@ -67,40 +69,57 @@ def score_pairs(model: Model, texts: Texts, images: Images, pairs: np.ndarray, w
     """
     # Pairs of one text go through together, so that a pass projects few texts' keys and values.
     by_text = np.argsort(pairs[:, 0], kind="stable")
-    chunks = list(_chunks(by_text, PAIRS.get(device_of(model).type, PAIRS_ELSEWHERE)))
+    passes = list(chunks(by_text, PAIRS.get(device_of(model).type, PAIRS_ELSEWHERE)))
     scores = np.empty(len(pairs), np.float32)
-    for chunk in track(chunks, what) if what else chunks:
+    for chunk in track(passes, what) if what else passes:
         text, image = torch.from_numpy(pairs[chunk]).to(texts.states.device).unbind(1)
         used, text_index = text.unique(return_inverse=True)
-        some = _trim(Texts(*(part if part is None else rows(part, used) for part in texts)))
-        states = model.network.fuse(some, images, text_index, image)
+        states = model.network.fuse(some_texts(texts, used), images, text_index, image)
         scores[chunk] = model.head(states).squeeze(-1).float().cpu().numpy()
     return scores
 
 
-def score_matrix(
+class Block(NamedTuple):
+    """Some images and some captions of a matrix of scores, encoded."""
+
+    place: tuple[np.ndarray, np.ndarray]  # (i,1) rows and (1,c) columns, of its images and of its captions
+    texts: Texts
+    images: Images
+    part: str  # which of how many it is, for the progress display
+
+
+def encoded_blocks(
     model: Model, tokens: TokenStore, captions: np.ndarray, store: FeatureStore, images: np.ndarray, limit: int
-) -> np.ndarray:
-    """(I,C) float32 logits of every image id with every caption row; both go through in groups to bound memory."""
-    scores = np.empty((len(images), len(captions)), np.float32)
-    columns, rows_of = list(_chunks(np.arange(len(captions)), TEXTS)), list(_chunks(np.arange(len(images)), GROUP))
+) -> Iterator[Block]:
+    """Every image id with every caption row; both go through in groups to bound memory."""
+    columns, rows_of = list(chunks(np.arange(len(captions)), TEXTS)), list(chunks(np.arange(len(images)), GROUP))
     number = itertools.count(1)
     for column in columns:
         texts = encode_texts(model, tokens, captions[column])
         for row in rows_of:
             encoded = encode_images(model, store, images[row], limit)
-            pairs = np.stack(np.divmod(np.arange(len(column) * len(row)), len(row)), axis=1)
-            what = f"scoring pairs, part {next(number)}/{len(columns) * len(rows_of)}"
-            logits = score_pairs(model, texts, encoded, pairs, what)
-            scores[np.ix_(row, column)] = logits.reshape(len(column), len(row)).T
+            yield Block(np.ix_(row, column), texts, encoded, f"part {next(number)}/{len(columns) * len(rows_of)}")
+
+
+def score_matrix(
+    model: Model, tokens: TokenStore, captions: np.ndarray, store: FeatureStore, images: np.ndarray, limit: int
+) -> np.ndarray:
+    """(I,C) float32 logits of every image id with every caption row."""
+    scores = np.empty((len(images), len(captions)), np.float32)
+    for block in encoded_blocks(model, tokens, captions, store, images, limit):
+        every = np.ones((len(block.texts.pad), len(block.images.pad)), bool)
+        logits = score_pairs(model, block.texts, block.images, np.argwhere(every), f"scoring pairs, {block.part}")
+        scores[block.place] = logits.reshape(every.shape).T
     return scores
 
 
-def _trim(texts: Texts) -> Texts:
-    longest = int((~texts.pad).sum(1).max())
-    return Texts(*(part if part is None else part[:, :longest] for part in texts))
+def some_texts(texts: Texts, which: Tensor) -> Texts:
+    """These rows of encoded texts, padded to the longest of them."""
+    longest = int((~rows(texts.pad, which)).sum(1).max())
+    return Texts(*(part if part is None else rows(part, which)[:, :longest] for part in texts))
 
 
-def _chunks(values: np.ndarray, size: int) -> Iterator[np.ndarray]:
+def chunks(values: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """The values in their order, at most so many at a time."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
