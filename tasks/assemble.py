@@ -29,7 +29,11 @@ def assemble(
         blocks: called with the sizes of an operation (``width, dropout, head_scale, relation_width``); returns the
             encoder's and the decoder's blocks.
         vectors: (words, d) vectors that the word embedding starts from; None to start from nothing.
+
+    Raises:
+        UserError: the sizes do not go with the task's data section.
     """
+    task.check_model(settings)
     encoder, decoder = blocks(
         width=width,
         dropout=settings.dropout,

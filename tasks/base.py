@@ -23,6 +23,7 @@ from readers.tokens import unsegmented
 from readers.word_vectors import about, find_source, word_vectors
 from readers.words import SPECIAL, Vocabulary
 from space.inputs import Inputs
+from space.settings import ModelSettings
 from tasks.showcase import Prediction
 
 Count = whole(1, 100_000)  # of regions, tokens or negatives that a configuration asks for
@@ -183,6 +184,13 @@ class Task(ABC):
     def final_splits(self) -> list[str]:
         """The splits that the best network is scored on when its training is over."""
         return self.test_splits
+
+    def check_model(self, settings: ModelSettings) -> None:
+        """Before a network is built: refuse sizes that do not go with the data section.
+
+        Raises:
+            UserError: they do not.
+        """
 
     @abstractmethod
     def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:

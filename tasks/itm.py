@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 
-from common.errors import check_known
+from common.errors import UserError, check_known
 from common.progress import track
 from readers.captions import Captions, IdMap, read_captions, read_flickr_ids
 from readers.data_root import find_path
@@ -30,11 +30,13 @@ from readers.words import TokenStore, Vocabulary
 from space.heads import Matcher
 from space.inputs import Inputs
 from space.network import Model
+from space.settings import ModelSettings
 from tasks.base import Batch, Count, Evaluation, Split, Task, device_of
 from tasks.contrast import contrasted
 from tasks.matching import encode_images, encode_texts, score_matrix, score_pairs
 from tasks.negatives import Negatives
 from tasks.retrieval import chance, folds, metrics, positions
+from tasks.shortlist import shortlist_matrix
 from tasks.showcase import Line, Prediction, pooled, with_lines
 
 MARGIN = 0.2
@@ -101,6 +103,8 @@ class ItmData:
         word_vectors: an installed spaCy vectors package, a folder made by `spacy init vectors`, auto for the installed
             package that has most words, if there is one, or null to learn them.
         protocol: flickr-1k, coco-1k or coco-5k for a test of exactly the published size; null for the split as it is.
+        shortlist: evaluate by shortlists: the whole network scores only this many captions of each image and images of
+            each caption, those it aligns best (model.align_width); null for every pair, as protocols ask.
         test_split: the split RUN=test scores; null for test, or testall under a coco protocol.
         loss: bce (2 positive + caption negative + image negative) or margin (hinge of 0.2 on matching probabilities).
         hard_pool: random negatives scored per image and per caption when mining.
@@ -119,6 +123,7 @@ class ItmData:
     segmenter: str | None = None
     word_vectors: str | None = AUTO
     protocol: str | None = None
+    shortlist: Count | None = None
     test_split: str | None = None
     loss: str = "bce"
     hard_pool: Count = 64
@@ -229,6 +234,11 @@ class ImageTextMatching(Task):
         for name in self.test_splits:
             self._check_split(name, self.layout.splits, f" on {data.dataset}")
         check_known("data.loss", data.loss, LOSSES, self.title)
+        if None not in (data.shortlist, data.protocol):
+            raise UserError(
+                f"data.shortlist={data.shortlist} does not go with data.protocol={data.protocol}, whose numbers are of "
+                "every pair scored by the whole network; leave one of them out"
+            )
         check_known("data.feature_names", data.feature_names, FEATURE_NAMES, self.title)
         self.tokenise = tokeniser(data.segmenter)
         self.id_map = self._id_map()
@@ -300,6 +310,14 @@ class ImageTextMatching(Task):
         folds(protocol, np.unique(captions.images, return_counts=True)[1])  # refuses a protocol of another size
         return ItmSplit(self.data, self.store, tokens, np.arange(len(tokens)), captions.images, protocol)
 
+    def check_model(self, settings: ModelSettings) -> None:
+        """Refuse shortlists where texts and images are not aligned."""
+        if self.data.shortlist is not None and not settings.align_width:
+            raise UserError(
+                f"data.shortlist={self.data.shortlist} needs a network that aligns texts and images, and with "
+                "model.align_width=0 it does not; leave data.shortlist out, or train with model.align_width=128 or so"
+            )
+
     def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:
         """One matching logit."""
         return Matcher(width, pool_hidden, dropout)
@@ -323,25 +341,29 @@ class ImageTextMatching(Task):
         return found if contrast is None else {**found, "loss": loss + contrast, "contrastive_loss": contrast}
 
     def evaluate(self, model: Model, split: ItmSplit, batch_size: int) -> Evaluation:
-        """Recalls over the whole matrix of scores; in folds where the protocol has some."""
+        """Recalls over the whole matrix of scores, or by shortlists; in folds where the protocol has some."""
         images, first = np.unique(split.image_ids, return_index=True)
         images = images[np.argsort(first)]  # folds are made in the files' order
         image_of = positions(images, split.image_ids)
         counts = np.bincount(image_of)
-        scored, pools = [], folds(split.protocol, counts)
+        scored, notes, pools = [], [], folds(split.protocol, counts)
         for pool in pools:
             captions = np.flatnonzero(np.isin(image_of, pool))
-            scores = score_matrix(
-                model, split.tokens, split.rows[captions], self.store, images[pool], self.data.max_regions
-            )
-            scored.append(metrics(scores, positions(pool, image_of[captions])))
+            which = model, split.tokens, split.rows[captions], self.store, images[pool], self.data.max_regions
+            own, k = positions(pool, image_of[captions]), self.data.shortlist
+            if k is None:
+                scored.append(metrics(score_matrix(*which), own))
+            else:
+                scores, whole = shortlist_matrix(*which, k)
+                scored.append({**metrics(scores, own), "reranked": 100 * whole / scores.size})
+                notes.append(f"shortlist of {k}: {whole:,} of {scores.size:,} pairs scored by the whole network")
         mean = {name: float(np.mean([fold[name] for fold in scored])) for name in scored[0]}
         first_pool = counts[pools[0]]
         note = (
             f"protocol {split.protocol or 'whole split'}: {len(pools)} pool(s) of {len(first_pool)} images and "
             f"{first_pool.sum()} captions; rsum by chance {chance(first_pool):.1f}"
         )
-        return Evaluation(mean, notes=[note])
+        return Evaluation(mean, notes=[note, *notes])
 
     def showcase(self, model: Model, split: ItmSplit, indices: np.ndarray) -> list[Prediction]:
         """The captions of the whole split that match each image best; regions by their weight for the first one."""
