@@ -66,7 +66,9 @@ class Alignment(nn.Module):
         text, image = F.normalize(words, dim=-1), F.normalize(regions, dim=-1)
         cosines = (text.flatten(0, 1) @ image.flatten(0, 1).t()).view(*text.shape[:2], *image.shape[:2])
         cosines = cosines.transpose(1, 2)  # (Q,I,T,R)
-        whole = _whole(words) @ _whole(regions).t()
+        # Rounded to bf16, many images would be equally similar to a text.
+        with torch.autocast(words.device.type, enabled=False):
+            whole = _whole(words) @ _whole(regions).t()
         return self._combine(whole, cosines, ~words_pad[:, None], regions_pad[:, None])
 
     def pairs(
@@ -94,5 +96,5 @@ class Alignment(nn.Module):
 
 
 def _whole(vectors: Tensor) -> Tensor:
-    """(N,P,A) with zeros at padding -> (N,A) of length 1, in the direction of their mean."""
-    return F.normalize(vectors.sum(1), dim=-1)
+    """(N,P,A) with zeros at padding -> (N,A) float32 of length 1, in the direction of their mean."""
+    return F.normalize(vectors.float().sum(1), dim=-1)

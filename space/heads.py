@@ -41,8 +41,12 @@ class PooledClassifier(nn.Module):
 
     def forward(self, states: States) -> Tensor:
         """-> (B, outputs) logits."""
+        return self.out(self.joint(states))
+
+    def joint(self, states: States) -> Tensor:
+        """-> (B,2H), what text and image come to together."""
         text = rows(self.text(states.text, states.text_pad), states.text_index)
-        return self.out(self.norm(text + self.regions(states.regions, states.regions_pad)))
+        return self.norm(text + self.regions(states.regions, states.regions_pad))
 
 
 class Matcher(PooledClassifier):
@@ -52,8 +56,11 @@ class Matcher(PooledClassifier):
         super().__init__(width, pool_hidden, 1, dropout)
 
     def forward(self, states: States) -> Tensor:
-        """-> (B,1) logits."""
-        logits = super().forward(states)
+        """-> (B,1) float32 logits."""
+        joint = self.joint(states)
+        # In bf16 numbers lie further apart than the scores of captions that differ in a word.
+        with torch.autocast(joint.device.type, enabled=False):
+            logits = self.out(joint.float())
         return logits if states.similarity is None else logits + states.similarity.unsqueeze(1)
 
 

@@ -120,7 +120,7 @@ def test_splits_and_pictures(root: Path, scenes: dict) -> None:
     assert Counter(scene["split"] for scene in scenes.values()) == split_sizes(SCENES)
     assert min(split_sizes(SCENES).values()) >= 5
     assert len(list((root / "images").rglob("COCO_*.jpg"))) == SCENES
-    assert json.loads((root / "demo.json").read_text()).items() >= {"format": 2, "scenes": SCENES, "seed": 0}.items()
+    assert json.loads((root / "demo.json").read_text()).items() >= {"format": 3, "scenes": SCENES, "seed": 0}.items()
 
 
 def test_five_captions_an_image(root: Path, scenes: dict) -> None:

@@ -1,4 +1,4 @@
-"""``python -m tools.demo --out data/demo --scenes 1200 --seed 0``."""
+"""``python -m tools.demo --out data/demo --scenes 3600 --seed 0``."""
 
 from common.errors import run_module
 

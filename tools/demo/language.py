@@ -142,7 +142,7 @@ def _by_relation(
 
 
 def _short(things: Sequence[Thing], target: int, rng: random.Random) -> str | None:
-    if rng.random() < 0.35:
+    if rng.random() < 0.7:
         return _by_relation(things, target, rng, ("{} {} {}",), 0)
     return rng.choice((_by_edge, _by_look))(things, target, rng)
 

@@ -1,4 +1,4 @@
-"""Make synthetic demo data for all tasks: ``python -m tools.demo --out data/demo --scenes 1200 --seed 0``."""
+"""Make synthetic demo data for all tasks: ``python -m tools.demo --out data/demo --scenes 3600 --seed 0``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tools.demo.files import COCO_FOLDER, coco_name, write_itm, write_refs, writ
 from tools.demo.pictures import paint
 from tools.demo.scenes import FEWEST_SCENES, Scene, make_scenes, split_sizes
 
-SCENES = 1200
+SCENES = 3600
 MANIFEST, MAKER = "demo.json", "tools.demo"
 GROUNDING_FOLDERS = ("refcoco_unc", "refcoco+_unc", "refcocog_umd")
 
@@ -43,7 +43,7 @@ def make_demo(out: Path, scenes: int = SCENES, seed: int = 0) -> Path:
         raise UserError(f"--scenes {scenes} is too few for train, val and test; ask for {FEWEST_SCENES} at least")
     if seed < 0:
         raise UserError(f"--seed {seed} is negative; choose 0 or more")
-    manifest = {"format": 2, "scenes": scenes, "seed": seed, "made_by": MAKER}
+    manifest = {"format": 3, "scenes": scenes, "seed": seed, "made_by": MAKER}
     held = _held(out)
     if held is not None and {key: held.get(key) for key in manifest} == manifest:
         print(f"{out} already holds these {scenes} scenes of seed {seed}; nothing to do")

@@ -71,8 +71,8 @@ class Scene(NamedTuple):
 
 
 def split_sizes(scenes: int) -> dict[str, int]:
-    """How many of the scenes go to train, val and test: 3/4, 1/12, 1/6, but 5 and 10 at least to the latter two."""
-    val, test = max(5, scenes // 12), max(10, scenes // 6)
+    """How many of the scenes go to train, val and test: a fifteenth each to the latter two, but 5 and 10 at least."""
+    val, test = max(5, scenes // 15), max(10, scenes // 15)
     return {"train": scenes - val - test, "val": val, "test": test}
 
 
