@@ -159,13 +159,13 @@ def _side(things: Sequence[Thing], rng: random.Random) -> Question | None:
 Kind = Callable[[Sequence[Thing], random.Random], Question | None]
 # As often as to come near VQA v2's shares of yes/no, number and other: 38, 12 and 50 %.
 _KINDS: dict[Kind, int] = {
-    _existence: 4,
-    _count: 4,
+    _existence: 7,
+    _count: 5,
     _attribute: 10,
     _attribute_of_related: 4,
-    _more: 2,
-    _same: 2,
-    _stands: 4,
+    _more: 1,
+    _same: 1,
+    _stands: 3,
     _side: 1,
 }
 
