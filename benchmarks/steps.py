@@ -20,6 +20,7 @@ from genotypes.genotype import load
 from search.arch_step import arch_step
 from search.estimators import Full
 from search.mixed import MixedOp
+from search.samplers import Alpha
 from search.stage import TOGETHER
 from search.supernet import Supernet
 from space.backbone import Block
@@ -181,7 +182,7 @@ def weight_row(name: str, supernet: Supernet, other: textbook.Textbook, samples:
     streams = [torch.Generator().manual_seed(0) for _ in range(2)]
 
     def choose(stream: torch.Generator) -> None:
-        supernet.sample(stream)
+        supernet.choose(*Alpha().draw(supernet.blocks, stream))
         for block, mine in zip(other.blocks, supernet.blocks, strict=True):
             block.active = mine.active
 

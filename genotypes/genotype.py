@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ SCHEMA = 1
 SIDES = ("encoder", "decoder")
 
 Probabilities = Mapping[str, Sequence[Mapping[str, float]]]
+Swaps = Mapping[str, Sequence[Mapping[str, Sequence[float]]]]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Genotype:
         provenance: where it came from: configuration, seed, commit, data, date, or a paper.
         probabilities: per side a ``{operation: probability}`` for each block.
         cost: what the network costs, such as ``{"parameters": int, "flops": int}``.
+        swaps: per side a ``{operation: [mean, low, high]}`` for each block: what the search's loss would change by, as
+            a share of it, with that operation in the block instead, and the interval of 95 % confidence.
 
     Raises:
         UserError: a field is not of this shape.
@@ -44,6 +47,7 @@ class Genotype:
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
     probabilities: Probabilities | None = field(default=None, compare=False)
     cost: Mapping[str, Any] | None = field(default=None, compare=False)
+    swaps: Swaps | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.task is not None and not isinstance(self.task, str):
@@ -55,22 +59,23 @@ class Genotype:
             if getattr(self, key) is not None:
                 _mapping(key, getattr(self, key))
         _mapping("provenance", self.provenance)
-        if self.probabilities is not None:
-            self._check_probabilities(_mapping("probabilities", self.probabilities))
+        self._check_blocks("probabilities", _are_probabilities, "{operation: number from 0 to 1}")
+        self._check_blocks("swaps", _are_changes, "{operation: [change, low, high]}")
 
-    def _check_probabilities(self, given: Mapping[str, Any]) -> None:
+    def _check_blocks(self, key: str, fits: Callable[[Sequence[Any]], bool], form: str) -> None:
+        """Make sure that a field, if known, says something of every block."""
+        if getattr(self, key) is None:
+            return
+        given = _mapping(key, getattr(self, key))
         if set(given) != set(SIDES):
-            raise UserError(f"a genotype's 'probabilities' must have the keys encoder and decoder, not {list(given)}")
+            raise UserError(f"a genotype's {key!r} must have the keys encoder and decoder, not {list(given)}")
         for side in SIDES:
             blocks, wanted = given[side], len(getattr(self, side))
             if not isinstance(blocks, Sequence) or isinstance(blocks, str) or len(blocks) != wanted:
-                raise UserError(f"a genotype's probabilities of the {side} must be a list of {wanted}, one per block")
+                raise UserError(f"a genotype's {key} of the {side} must be a list of {wanted}, one per block")
             for number, block in enumerate(blocks, 1):
-                if not isinstance(block, Mapping) or not block or not all(map(_is_probability, block.values())):
-                    raise UserError(
-                        f"a genotype's probabilities of {side} block {number} must be "
-                        f"{{operation: number from 0 to 1}}, not {block!r}"
-                    )
+                if not isinstance(block, Mapping) or not fits([*block.values()]):
+                    raise UserError(f"a genotype's {key} of {side} block {number} must be {form}, not {block!r}")
 
     def probability(self, side: str, number: int) -> float | None:
         """Probability of the operation that stands in block ``number`` (from 0) of a side, or None if unknown."""
@@ -93,6 +98,7 @@ class Genotype:
             "provenance": self.provenance,
             "probabilities": self.probabilities and {s: [dict(b) for b in self.probabilities[s]] for s in SIDES},
             "cost": self.cost,
+            "swaps": self.swaps and {s: [dict(b) for b in self.swaps[s]] for s in SIDES},
         }
 
     @classmethod
@@ -139,9 +145,17 @@ def _mapping(key: str, given: Any) -> Mapping[str, Any]:
     return given
 
 
-def _is_probability(value: Any) -> bool:
+def _are_probabilities(values: Sequence[Any]) -> bool:
     # Rounding in single precision may carry a softmax a hair above one.
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1 + 1e-5
+    return bool(values) and all(_is_number(value) and 0 <= value <= 1 + 1e-5 for value in values)
+
+
+def _are_changes(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, list | tuple) and len(value) == 3 and all(map(_is_number, value)) for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _kind(value: Any) -> str:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from space.backbone import Block
 from space.context import Context
+
+
+class Memory(Protocol):
+    """Knows what blocks gave before, as search/prefix.py has it."""
+
+    def recall(self, block: MixedOp, run: Callable[[], Tensor]) -> Tensor:
+        """What the block gives, known or run."""
 
 
 class MixedOp(nn.Module):
@@ -27,6 +36,7 @@ class MixedOp(nn.Module):
         self.running: Sequence[int] = ()
         self.learning: Sequence[int] = ()
         self.gates: Tensor | None = None  # (len(running),)
+        self.memory: Memory | None = None
 
     @property
     def names(self) -> list[str]:
@@ -63,7 +73,8 @@ class MixedOp(nn.Module):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B,N,H) -> (B,N,H)."""
         if self.gates is None:
-            return self.candidates[self.active](x, context)
+            run = partial(self.candidates[self.active], x, context)
+            return run() if self.memory is None else self.memory.recall(self, run)
         out = 0
         for gate, number in zip(self.gates, self.running, strict=True):
             with torch.set_grad_enabled(torch.is_grad_enabled() and number in self.learning):

@@ -115,7 +115,7 @@ def describe(task: Task, supernet: Supernet, stage: SearchStage, runtime: Runtim
 
 def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, path: Path) -> None:
     """Write the final genotype and its figure; show the table and what to type next."""
-    genotype = complete(stage.history[-1], task, config)
+    genotype = complete(stage.selected(), task, config)
     genotype.save(path)
     figure = draw(genotype, path.with_suffix(".svg"), {name: op.kind for name, op in OPS.items()})
     log.info(table(genotype))

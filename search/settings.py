@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from jsonargparse.typing import OpenUnitInterval
 
-from common.errors import UserError, did_you_mean
+from common.errors import UserError, check_known
 from common.numbers import whole
 from engine.optim import EpochNumber, Epochs, Rate, Steps, Training
 from search.estimators import ESTIMATORS
+from search.samplers import SAMPLERS
+from search.selectors import SELECTORS
 from space.settings import Width
 
 Every = whole(1, 1_000_000)
+Judged = whole(2, 1_000_000)
 
 
 @dataclass(kw_only=True)
@@ -24,6 +27,12 @@ class SearchSettings(Training):
     Args:
         width: H, width of the supernet.
         estimator: full (all candidates run in an architecture step) or two (two sampled ones).
+        sampler: which paths train the weights: alpha (by probability), uniform, or fair (every candidate of every
+            block once a step, which then takes as many times as long as there are candidates).
+        selector: what is picked at the end: argmax (the most probable operations), exact (the architecture with the
+            lowest loss of all, in spaces of 10,000 at most) or evolution (for larger spaces).
+        judged: so many of the samples that train the architecture tell selectors architectures apart, and say what
+            the loss would change by with another operation in a block.
         blend_steps: so many first weight steps run all candidates of every block averaged instead of one sampled path;
             for short searches, in which sampled paths would not leave the starting loss (docs/lab-notes.md).
         alpha_start: first epoch (0-based) with architecture steps; before it, weights warm up.
@@ -38,6 +47,9 @@ class SearchSettings(Training):
     width: Width = 256
     epochs: Epochs = 100
     estimator: str = "full"
+    sampler: str = "alpha"
+    selector: str = "argmax"
+    judged: Judged = 512
     blend_steps: Steps = 0
     alpha_start: EpochNumber = 20
     alpha_every: Every = 5
@@ -50,13 +62,10 @@ class SearchSettings(Training):
         """Refuse values with which nothing can be searched.
 
         Raises:
-            UserError: the estimator is unknown, or no epoch is left for the architecture.
+            UserError: a name is unknown, or no epoch is left for the architecture.
         """
-        if self.estimator not in ESTIMATORS:
-            raise UserError(
-                f"search.estimator={self.estimator!r} is unknown; choose one of {', '.join(ESTIMATORS)}"
-                + did_you_mean(self.estimator, ESTIMATORS)
-            )
+        for key, known in (("estimator", ESTIMATORS), ("sampler", SAMPLERS), ("selector", SELECTORS)):
+            check_known(f"search.{key}", getattr(self, key), known, "the search")
         if self.alpha_start >= self.epochs:
             raise UserError(
                 f"search.alpha_start={self.alpha_start} leaves no epoch of {self.epochs} for the architecture; "

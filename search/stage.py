@@ -17,6 +17,9 @@ from engine.runtime import Runtime
 from genotypes.genotype import Genotype
 from search.arch_step import arch_step
 from search.estimators import ESTIMATORS
+from search.judge import Judge
+from search.samplers import SAMPLERS
+from search.selectors import SELECTORS
 from search.settings import SearchSettings
 from search.supernet import Supernet
 from tasks.base import Batch, Split, Task, eval_mode
@@ -24,6 +27,7 @@ from tasks.base import Batch, Split, Task, eval_mode
 # Samples that go through open gates together, which take several times the memory of a sampled path; on other devices,
 # to which parts cost time, the whole batch.
 TOGETHER = {"cpu": 32}
+JUDGED_TOGETHER = 64  # samples of a part that selectors judge by
 
 
 def split_by_image(split: Split, share: float, rng: np.random.Generator) -> tuple[Split, Split]:
@@ -74,6 +78,7 @@ class SearchStage:
         self.optimiser = optim.adam(supernet.weights)
         self.alpha_optimiser = torch.optim.Adam(supernet.alphas, lr=settings.alpha_lr, betas=(0.0, 0.999))
         self.estimator = ESTIMATORS[settings.estimator]()
+        self.sampler = SAMPLERS[settings.sampler]()
         self.generator = runtime.generator("paths")
         self.weight_steps = self.arch_steps = 0
         self.began = {name: alpha.detach().clone() for name, alpha in supernet.choices().items()}
@@ -88,20 +93,27 @@ class SearchStage:
                 self.arch_split.refresh(self.supernet.model, epoch, self.runtime.rng("refresh arch", epoch))
 
     def train_step(self, batch: Batch, lr: float, epoch: int) -> Mapping[str, Tensor]:
-        """A weight step on a sampled path and, every so many of them, an architecture step."""
+        """A weight step on sampled paths and, every so many of them, an architecture step."""
         if self.weight_steps < self.settings.blend_steps:
             self.supernet.blend()
+            losses = self._backward(batch)
+            self.supernet.close()
         else:
-            self.supernet.sample(self.generator)
-        with self.runtime.autocast():
-            losses = self.task.loss(self.supernet.model, batch)
-        losses["loss"].backward()
-        self.supernet.close()
+            paths = self.sampler.draw(self.supernet.blocks, self.generator)
+            for path in paths:
+                self.supernet.choose(path)
+                losses = self._backward(batch, 1 / len(paths))
         norm = optim.step(self.optimiser, lr, self.settings.clip)
         self.weight_steps += 1
         if epoch >= self.settings.alpha_start and self.weight_steps % self.settings.alpha_every == 0:
             self._arch_step()
         return {**{name: value.detach() for name, value in losses.items()}, "grad_norm": norm}
+
+    def _backward(self, batch: Batch, share: float = 1.0) -> dict[str, Tensor]:
+        with self.runtime.autocast():
+            losses = self.task.loss(self.supernet.model, batch)
+        (losses["loss"] * share if share < 1 else losses["loss"]).backward()
+        return losses
 
     def _arch_step(self) -> None:
         together = TOGETHER.get(self.runtime.device.type, self.settings.batch_size)
@@ -133,6 +145,20 @@ class SearchStage:
         encoder, decoder = self.supernet.path()
         provenance = {"architecture_steps": self.arch_steps, "moved": len(self.unmoved()) < len(self.began)}
         return Genotype(self.task.name, encoder, decoder, None, provenance, self.supernet.probabilities())
+
+    def selected(self) -> Genotype:
+        """What the selector picks, and what the loss would change by with another operation in one of its blocks."""
+        rng = self.runtime.rng("judge")
+        samples = rng.permutation(len(self.arch_split))[: self.settings.judged]
+        parts = np.array_split(samples, max(2, len(samples) // JUDGED_TOGETHER))
+        even = min(map(len, parts))  # where losses are sums, a larger part would count more
+        batches = [self.arch_split.batch(part[:even], rng) for part in parts]
+        judge = Judge(self.supernet, batches, self._arch_loss, self.runtime.seed)
+        path = SELECTORS[self.settings.selector](self.supernet, judge, self.runtime.generator("selector")).pick()
+        swaps = [{name: list(change) for name, change in block.items()} for block in judge.swaps(path)]
+        self.supernet.choose(path)
+        encoder = len(self.supernet.encoder)
+        return self.genotype().replace(swaps={"encoder": swaps[:encoder], "decoder": swaps[encoder:]})
 
     def unmoved(self) -> list[str]:
         """The blocks with a choice whose alpha is still exactly where this search began."""

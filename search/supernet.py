@@ -13,6 +13,7 @@ from search.mixed import MixedOp
 from space.network import Model
 
 Probabilities = dict[str, list[dict[str, float]]]
+Path = tuple[int, ...]  # number of the candidate in every block, encoder first
 
 
 class Supernet:
@@ -39,10 +40,10 @@ class Supernet:
         alphas = {id(alpha) for alpha in self.alphas}
         return [p for p in self.model.parameters() if id(p) not in alphas]
 
-    def sample(self, generator: torch.Generator) -> None:
-        """Choose one candidate per block from softmax(alpha)."""
-        for block in self.blocks:
-            block.active = int(torch.multinomial(block.probabilities, 1, generator=generator))
+    def choose(self, path: Path) -> None:
+        """Choose one candidate per block by its number."""
+        for block, number in zip(self.blocks, path, strict=True):
+            block.active = number
 
     def blend(self) -> None:
         """Run all candidates of every block, averaged by probability and all of them learning, until ``close``."""

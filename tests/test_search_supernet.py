@@ -6,6 +6,7 @@ import torch
 from tiny import fixed, inputs, loss, supernet
 
 from engine import optim
+from search.samplers import Alpha
 
 ENCODER = ("feed_forward", "self_att_64")
 DECODER = ("rel_self_att_64", "guided_att_64", "feed_forward")
@@ -34,7 +35,7 @@ def test_only_the_sampled_operations_move() -> None:
     optimiser = optim.adam(net.weights)
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):  # several steps, so that moments exist which must not move unsampled weights
-        net.sample(generator)
+        net.choose(*Alpha().draw(net.blocks, generator))
         before = {name: p.detach().clone() for name, p in net.model.named_parameters()}
         loss(net.model, batch).backward()
         optim.step(optimiser, 1e-3, 1.0)
@@ -57,7 +58,7 @@ def test_sampling_follows_alpha() -> None:
     generator = torch.Generator().manual_seed(0)
     counts = torch.zeros(4)
     for _ in range(4000):
-        net.sample(generator)
+        net.choose(*Alpha().draw(net.blocks, generator))
         counts[net.decoder[0].active] += 1
     torch.testing.assert_close(counts / 4000, net.decoder[0].probabilities, atol=0.03, rtol=0)
 

@@ -1,4 +1,4 @@
-"""The most that demo phrases can score: linear probes on true regions, and an oracle. ``python -m tools.demo.ceiling``."""
+"""The most that demo phrases can score, by linear probes of regions and an oracle: ``python -m tools.demo.ceiling``."""
 
 from __future__ import annotations
 
@@ -123,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = measure(parser.parse_args(arguments).root)
     attributes = ", ".join(f"{name} {100 * share:.1f}" for name, share in found.attributes.items())
     print(f"linear probes on test regions that show a thing, percent right: {attributes}")
-    print(f"phrases by looks alone (refcoco+): {100 * found.by_look:.1f} by these probes, {100 * found.oracle:.1f} by an oracle")
+    look, oracle = 100 * found.by_look, 100 * found.oracle
+    print(f"phrases by looks alone (refcoco+), percent right: {look:.1f} by these probes, {oracle:.1f} by an oracle")
 
 
 if __name__ == "__main__":

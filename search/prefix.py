@@ -1,0 +1,58 @@
+"""States of the path that ran last, so that a path that begins alike runs only from where the two part."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from search.mixed import MixedOp
+from search.supernet import Path, Supernet
+
+
+class PrefixMemory:
+    """What every block gave on the path that ran last.
+
+    A block's states depend on the choices up to it, encoder first, and on nothing else as long as the batch and all
+    random numbers are the same for every path. The stem is no exception: which blocks belong to it is known from the
+    choices before.
+    """
+
+    def __init__(self, supernet: Supernet) -> None:
+        self.supernet = supernet
+        self._path: Path = ()
+        self._states: defaultdict[MixedOp, list[Tensor]] = defaultdict(list)
+        self._calls: Counter[MixedOp] = Counter()
+
+    def follow(self, path: Path) -> None:
+        """Run this path from now on, and forget the states behind the choice in which it parts from the last one."""
+        pairs = zip(path, self._path, strict=False)
+        alike = next((number for number, (now, before) in enumerate(pairs) if now != before), len(self._path))
+        for block in self.supernet.blocks[alike:]:
+            self._states[block].clear()
+        self._calls.clear()
+        self._path = path
+        self.supernet.choose(path)
+
+    def recall(self, block: MixedOp, run: Callable[[], Tensor]) -> Tensor:
+        """What the block gave when it was called for the same time on the last path, or what ``run`` gives."""
+        known, call = self._states[block], self._calls[block]
+        self._calls[block] += 1
+        if call == len(known):
+            known.append(run())
+        return known[call]
+
+
+@contextmanager
+def remembering(supernet: Supernet) -> Iterator[PrefixMemory]:
+    """Let a supernet's blocks remember; for one batch, and without a graph."""
+    memory = PrefixMemory(supernet)
+    for block in supernet.blocks:
+        block.memory = memory
+    try:
+        yield memory
+    finally:
+        for block in supernet.blocks:
+            block.memory = None
