@@ -216,6 +216,24 @@ def test_a_table_shows_operations_probabilities_and_cost() -> None:
     assert "3.81 GFLOPs" in text
 
 
+def test_a_table_names_the_operation_that_would_cost_least_instead() -> None:
+    others = {"relu": [0.2, 0.1, 0.3], "gelu": [0.031, 0.012, 0.05]}
+    swaps = {"encoder": [others] + [{}] * (len(ENCODER) - 1), "decoder": [{}] * len(DECODER)}
+    shown = Console(width=120, record=True, file=io.StringIO())
+    shown.print(table(small(swaps=swaps)))
+    text = shown.export_text()
+    assert "or gelu: loss +3.1 % (1.2 to 5.0)" in text and text.count("loss") == 1
+
+
+def test_swaps_survive_a_file_and_malformed_ones_are_refused(tmp_path: Path) -> None:
+    swaps = {"encoder": [{"a": [0.1, 0.0, 0.2]}, {}], "decoder": [{}, {"b": [-0.1, -0.2, 0.0]}, {}]}
+    path = small(swaps=swaps).save(tmp_path / "one.json")
+    assert load(str(path)).swaps == swaps
+    for wrong in ([0.1, 0.2], 0.1, ["a", 0, 0], "abc", [True, 0, 0]):
+        with pytest.raises(UserError, match=r"swaps of decoder block 2 must be .*change, low, high"):
+            small(swaps={**swaps, "decoder": [{}, {"b": wrong}, {}]})
+
+
 def test_genotypes_need_no_torch() -> None:
     code = "import sys, genotypes.drawing, genotypes.table; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
