@@ -22,6 +22,7 @@ from genotypes.drawing import draw
 from genotypes.genotype import Genotype, load, save_epochs
 from genotypes.table import table
 from search.mixed import MixedOp
+from search.selectors import SELECTORS
 from search.settings import SearchSettings
 from search.stage import SearchStage
 from search.supernet import Supernet
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     config.space.validate()
     config.search.validate()
+    SELECTORS[config.search.selector].check(config.space.architectures)
     config.model.check_width(config.search.width, [*config.space.encoder.candidates, *config.space.decoder.candidates])
     runtime = start(config.top.gpu, config.top.seed, config.top.precision)
     allow_files(config.top.workers)
@@ -75,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     files.create()
     log = RunLog(files.log, state["epoch"] if state else 0)
     log.config(config.as_dict())
-    log.info("\n".join([*task.remarks, describe(task, supernet, stage, runtime)]))
+    log.info("\n".join([*task.remarks, describe(task, config.space.architectures, stage, runtime)]))
     loop = Loop(stage, config.search, runtime, files, log, config.top.workers, same)
     if state:
         loop.resume(state)
@@ -99,14 +101,11 @@ def build(task: Task, config: Config, runtime: Runtime) -> Supernet:
     return supernet
 
 
-def describe(task: Task, supernet: Supernet, stage: SearchStage, runtime: Runtime) -> str:
+def describe(task: Task, architectures: int, stage: SearchStage, runtime: Runtime) -> str:
     """What is about to happen, in two lines."""
-    weights = sum(p.numel() for p in supernet.weights)
-    space = 1
-    for block in supernet.blocks:
-        space *= len(block.candidates)
+    weights = sum(p.numel() for p in stage.supernet.weights)
     return (
-        f"{task.title}: searching {space:,} architectures on {runtime.device}"
+        f"{task.title}: searching {architectures:,} architectures on {runtime.device}"
         f"{' in bf16' if runtime.bf16 else ''}, {weights:,} weights\n"
         f"{len(stage.split):,} samples train weights, {len(stage.arch_split):,} the architecture, "
         f"{len(stage.val):,} validate; {len(task.words):,} words"

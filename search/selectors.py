@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from itertools import product
-from math import prod
 
 import numpy as np
 import torch
@@ -32,6 +31,14 @@ class Selector(ABC):
     def __init__(self, supernet: Supernet, judge: Judge, generator: torch.Generator) -> None:
         self.supernet, self.judge, self.generator = supernet, judge, generator
 
+    @classmethod
+    def check(cls, architectures: int) -> None:
+        """Refuse, before anything is trained, a space of so many architectures.
+
+        Raises:
+            UserError: the selector could not pick from it.
+        """
+
     @abstractmethod
     def pick(self) -> Path:
         """The path the search comes out with."""
@@ -48,18 +55,17 @@ class Argmax(Selector):
 class Exact(Selector):
     """The architecture with the lowest loss of all."""
 
-    def pick(self) -> Path:
-        """By judging every path.
-
-        Raises:
-            UserError: the space is too large for that.
-        """
-        size = prod(len(block.candidates) for block in self.supernet.blocks)
-        if size > MOST:
+    @classmethod
+    def check(cls, architectures: int) -> None:
+        """At most some 10,000 can all be judged."""
+        if architectures > MOST:
             raise UserError(
-                f"search.selector=exact judges every architecture, and this space has {size:,}, more than {MOST:,}; "
-                "choose search.selector=evolution"
+                f"search.selector=exact judges every architecture, and this space has {architectures:,}, more than "
+                f"{MOST:,}; choose search.selector=evolution"
             )
+
+    def pick(self) -> Path:
+        """By judging every path."""
         paths = list(product(*(range(len(block.candidates)) for block in self.supernet.blocks)))
         return paths[int(self.judge.losses(paths).mean(1).argmin())]
 

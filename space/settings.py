@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import prod
 
 from common.errors import UserError
 from common.numbers import share_below_one, whole
@@ -82,6 +83,11 @@ class SpaceSettings:
 
     encoder: SideSettings = field(default_factory=_encoder)
     decoder: SideSettings = field(default_factory=_decoder)
+
+    @property
+    def architectures(self) -> int:
+        """How many there are."""
+        return prod(len(side.candidates) ** side.blocks for side in (self.encoder, self.decoder))
 
     def validate(self) -> None:
         """Refuse a space in which no network can be built, or only one.

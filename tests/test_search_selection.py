@@ -11,7 +11,7 @@ import torch
 from tiny import inputs, loss, supernet
 
 from common.errors import UserError
-from search import selectors
+from search import run
 from search.judge import Judge
 from search.mixed import MixedOp
 from search.samplers import SAMPLERS, Alpha, Fair, Uniform
@@ -93,10 +93,12 @@ def test_exact_picks_the_lowest_loss_of_all(net: Supernet) -> None:
     assert Exact(net, judge(net), torch.Generator()).pick() == wanted
 
 
-def test_exact_refuses_spaces_that_are_too_large(net: Supernet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selectors, "MOST", 255)
-    with pytest.raises(UserError, match=r"256, more than 255; choose search.selector=evolution"):
-        Exact(net, judge(net), torch.Generator()).pick()
+def test_exact_refuses_spaces_that_are_too_large_before_a_search_begins() -> None:
+    Exact.check(10_000)
+    Evolution.check(10**12)
+    space = ["--space.decoder.blocks=7", "--search.selector=exact"]
+    with pytest.raises(UserError, match=r"this space has 65,536, more than 10,000; choose search.selector=evolution"):
+        run.main(["--task=itm", "--profile=demo", "--data.root=nowhere", *space])
 
 
 class Known:
