@@ -49,7 +49,7 @@ class SearchSettings(Training):
     estimator: str = "full"
     sampler: str = "alpha"
     selector: str = "argmax"
-    judged: Judged = 512
+    judged: Judged = 256
     blend_steps: Steps = 0
     alpha_start: EpochNumber = 20
     alpha_every: Every = 5
