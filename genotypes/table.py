@@ -63,7 +63,7 @@ def _cells(genotype: Genotype, side: str) -> list[Text]:
 
 
 def _rival(swaps: Mapping[str, Sequence[float]]) -> str:
-    """The operation of the smallest change, such as ``"or feed_forward: loss +3.1 % (1.2 to 5.0)"``."""
+    """The operation of the smallest change, such as ``"or feed_forward: loss +3.1 ± 1.9 %"``."""
     name, changes = min(swaps.items(), key=lambda swap: swap[1][0])
     mean, low, high = (100 * change for change in changes)
-    return f"or {name}: loss {mean:+.1f} % ({low:.1f} to {high:.1f})"
+    return f"or {name}: loss {mean:+.1f} ± {(high - low) / 2:.1f} %"
