@@ -1,0 +1,115 @@
+"""A whole study on a tiny demo: every task from the plan to the verdict, and recipes that are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import retrain.run
+import search.run
+from common.errors import UserError
+from evidence import runner
+from evidence.run import main
+from tasks.find import task_names
+from tools.demo.make import make_demo
+
+TINY = [
+    *("--profile=demo", "--gpu=cpu", "--model.pool_hidden=16", "--model.word_width=16"),
+    *("--space.encoder.blocks=1", "--space.decoder.blocks=1", "--search.width=16", "--search.epochs=1"),
+    *("--search.alpha_start=0", "--search.alpha_every=1", "--search.batch_size=64", "--search.judged=4"),
+    *("--search.blend_steps=0", "--search.val_images=5", "--search.selector=argmax"),
+    *("--retrain.width=16", "--retrain.epochs=1", "--retrain.batch_size=64", "--retrain.val_images=5"),
+]
+STUDY = ["--search_seeds=2", "--random=5"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Cells run in this process, whose imports are done; gives their command lines."""
+    monkeypatch.chdir(tmp_path)
+    commands = []
+
+    def inside(command: list[str], **unused: object) -> SimpleNamespace:
+        _, _, program, *flags = command
+        commands.append([program, *flags])
+        {"search": search.run, "retrain": retrain.run}[program].main(flags)
+        return SimpleNamespace(returncode=0, poll=lambda: 0)
+
+    monkeypatch.setattr(runner.subprocess, "Popen", inside)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0)
+    return commands
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_a_study_from_plan_to_verdict(
+    task: str, demo: Path, ran: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [f"--task={task}", f"--data.root={demo}", *TINY, *STUDY]
+    assert main([*command, "--dry_run"]) == 0
+    assert not ran and not Path("logs").exists() and "hours: not known until" in capsys.readouterr().out
+    assert main(command) == 0
+    said, folder = capsys.readouterr().out, Path("logs/evidence") / task
+    evidence = json.loads((folder / "evidence.json").read_text())
+    assert [line[0] for line in ran[:3]] == ["search", "retrain", "search"]  # one of each tells how long all take
+    groups = {group["name"]: group["networks"] for group in evidence["groups"]}
+    assert (len(groups["searched"]), len(groups["random"])) == (2, 5)
+    assert groups.keys() == {
+        *("searched", "random", "FLOPs-matched", "with guided attention", "all guided", "MCAN", "largest")
+    }
+    assert all(len(network["scores"]) == 2 for group in groups.values() for network in group)
+    assert evidence["splits"]["reported"] == {"itm": ["test"], "vqa": ["val"], "vgd": ["testA", "testB"]}[task]
+    assert evidence["splits"]["chosen"] == []
+    assert evidence["verdict"]["word"] in ("no evidence", "no difference that matters")  # two searches cannot tell
+    assert "verdict: no " in said and "next: make draw GENO=logs/evidence" in said
+    assert evidence["verdict"]["sentence"] in (folder / "evidence.md").read_text()
+    assert (folder / "evidence.svg").read_text().count("<svg") == 1
+    assert not list((folder / "ckpts").glob("*/*.pt"))
+    trainings = [[flag for flag in line if not flag.startswith(("--geno", "--version"))] for line in ran]
+    assert len({tuple(line) for line in trainings if line[0] == "retrain"}) == 2  # the seeds, and nothing else
+
+    count = len(ran)
+    assert main([*command, "--budget=100"]) == 0 and len(ran) == count
+    with pytest.raises(
+        UserError, match=r"was begun with retrain:retrain.epochs=1, not 2; all of it is under one recipe"
+    ):
+        main([*command, "--retrain.epochs=2"])
+
+
+def test_a_failing_search_is_told_and_the_rest_is_run(
+    demo: Path, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = runner.subprocess.Popen
+
+    def broken(command: list[str], stdout, **more: object) -> SimpleNamespace:
+        if "--version=search-1" in command:
+            stdout.write(b"error: the disk is full\n")
+            return SimpleNamespace(returncode=2, poll=lambda: 2)
+        return inside(command, stdout=stdout, **more)
+
+    monkeypatch.setattr(runner.subprocess, "Popen", broken)
+    command = ["--task=vgd", f"--data.root={demo}", *TINY, *STUDY, "--version=e"]
+    with pytest.raises(UserError, match="1 searched networks are trained, and it takes 2; run the same command again"):
+        main(command)
+    assert "FAILED search, seed 1: error: the disk is full" in capsys.readouterr().out
+    monkeypatch.setattr(runner.subprocess, "Popen", inside)
+    assert main(command) == 0
+
+
+def test_what_selects_is_refused_as_what_is_reported(demo: Path) -> None:
+    command = [f"--data.root={demo}", *TINY, *STUDY, "--dry_run", "--retrain.epochs=2", "--retrain.val_every=1"]
+    with pytest.raises(UserError, match="'val' would be reported, but retrain.val_every chooses"):
+        main(["--task=vqa", *command])
+    with pytest.raises(UserError, match="'val' would be reported, but it is trained on"):
+        main(["--task=vqa", *command, "--retrain.val_every=2", "--data.split=train+val"])
+    with pytest.raises(UserError, match="no key 'retrain.epoch'; did you mean"):
+        main(["--task=vqa", *command, "--retrain.epoch=3"])
+    with pytest.raises(UserError, match="search_seeds=1 is too few"):
+        main(["--task=vqa", *command, "--search_seeds=1"])

@@ -1,0 +1,140 @@
+"""Cells that fail, are killed, go on, and run side by side; the cells are a tiny program."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from evidence.cells import Cell, Folder
+from evidence.runner import PROJECT, Runner, total_threads
+
+# Leaves what it was told and what it saw; waits for a file to appear first where it is told one.
+PROGRAM = """
+import json, os, sys, time
+output, wait, *more = sys.argv[1:]
+open(output + ".began", "a").write("x")
+while wait != "-" and not os.path.exists(wait):
+    time.sleep(0.02)
+if "fail" in more:
+    print("reading"); sys.exit("error: the loss is no longer finite\\n")
+json.dump({"threads": os.environ["OMP_NUM_THREADS"], "more": more, "id": os.getpid()}, open(output, "w"))
+"""
+# A run of its own process, so that it can be stopped.
+DRIVER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_evidence_runner import cells
+from evidence.cells import Folder
+from evidence.runner import Runner
+try:
+    Runner(Folder("logs", "e"), 2, print).run(cells(2, wait="go"))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def cells(count: int, wait: str = "-", failing: int | None = None) -> list[Cell]:
+    Path("program.py").write_text(PROGRAM)
+    made = []
+    for number in range(count):
+        output = Path(f"out{number}.json")
+        command = ("program.py", str(output), wait, *(["fail"] if number == failing else []))
+        begun = Path(f"{output}.began")
+        made.append(Cell(f"c{number}", f"network {number}", command, (begun,), output, Path(f"spent{number}")))
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.chdir(tmp_path)
+    return Folder("logs", "e")
+
+
+def until(seen, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_cells_are_run_once_and_what_they_leave_is_kept(folder: Folder) -> None:
+    said: list[str] = []
+    Path("spent0").mkdir()
+    assert Runner(folder, 1, said.append).run(cells(2)) == []
+    done = folder.done("c0")
+    assert done.attempts == 1 and done.output["threads"] == str(total_threads()) and done.output["more"] == []
+    assert len(said) == 2 and said[1].startswith("[2/2] network 1: ") and not Path("spent0").exists()
+    assert Runner(folder, 1, said.append).run(cells(2)) == [] and len(said) == 2
+    assert Path("out0.json.began").read_text() == "x"
+
+
+def test_jobs_run_side_by_side_and_share_the_threads(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    # The first waits for what the second leaves.
+    first, second, third = cells(3)
+    first = first.__class__(**{**vars(first), "command": ("program.py", "out0.json", "out1.json")})
+    assert Runner(folder, 2, str).run([first, second, third]) == []
+    assert {folder.done(name).output["threads"] for name in ("c0", "c1", "c2")} == {"3"}
+
+
+def test_a_failing_cell_is_told_and_stops_no_other(folder: Folder) -> None:
+    said: list[str] = []
+    (failure,) = Runner(folder, 1, said.append).run(cells(3, failing=1))
+    assert (failure.cell.label, failure.line) == ("network 1", "error: the loss is no longer finite")
+    assert "network 1: FAILED: error: the loss is no longer finite" in said[1]
+    assert "reading" in failure.log.read_text()
+    assert folder.done("c1") is None and folder.done("c2")
+    assert Runner(folder, 1, str).run(cells(3)) == []
+    again = folder.done("c1")
+    assert again.attempts == 2 and again.output["more"] == ["--resume=true"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_stopped_goes_on(how: signal.Signals, folder: Folder) -> None:
+    Path("driver.py").write_text(DRIVER)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "driver.py", str(Path(__file__).parent)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as run:
+        until(lambda: Path("out0.json.began").exists() and Path("out1.json.began").exists())
+        with pytest.raises(
+            UserError, match="another run, or a cell of one that was killed, still works in logs/evidence/e"
+        ):
+            Runner(folder, 1, str).run(cells(2))
+        run.send_signal(how)
+        assert run.wait() == (-how if how == signal.SIGKILL else 130)
+    if how == signal.SIGKILL:  # its cells live on, and nobody else may touch what they write
+        with pytest.raises(UserError, match="still works"):
+            Runner(folder, 1, str).run(cells(2))
+        Path("go").touch()
+        until(lambda: Path("out0.json").exists() and Path("out1.json").exists())
+        until(lambda: not _held(folder))
+    assert folder.done("c0") is None
+    Path("go").touch()
+    assert Runner(folder, 1, str).run(cells(2, wait="go")) == []
+    assert folder.done("c0").attempts == 2 and folder.done("c0").output["more"] == ["--resume=true"]
+
+
+def _held(folder: Folder) -> bool:
+    try:
+        Runner(folder, 1, str).run([])
+    except UserError:
+        return True
+    return False
+
+
+def test_a_cell_file_of_something_else_is_refused(folder: Folder) -> None:
+    path = folder.root / "cells" / "c0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"score": 3}))
+    with pytest.raises(UserError, match=r"c0.json is no cell of this program; remove it to run the cell again"):
+        folder.done("c0")
+    with pytest.raises(UserError, match="VERSION='a/b' is no name"):
+        Folder("logs", "a/b")
