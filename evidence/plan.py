@@ -53,7 +53,7 @@ def measured(searches: Sequence[Done], trainings: Sequence[Done]) -> Times | Non
 
 
 def trainings(sizes: Sizes) -> int:
-    """About how many trainings: networks found twice are trained once, and a tiny space may take a few more controls."""
+    """About how many trainings: one found twice is trained once, and a tiny space may take a few more controls."""
     return (sizes.search_seeds + sizes.random + CONTROLS) * sizes.training_seeds
 
 

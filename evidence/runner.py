@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -115,15 +115,7 @@ class Runner:
         cell.output.unlink(missing_ok=True)  # of an earlier time, whose cell file somebody removed
         resume = [RESUME] if any(path.exists() for path in cell.begun) else []
         with log.open("ab") as out:
-            process = subprocess.Popen(
-                [sys.executable, *cell.command, *resume],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=self.environment,
-                pass_fds=[self.lock.fileno()],
-                start_new_session=True,  # so that Ctrl-C reaches it once, and through this program
-            )
+            process = start([*cell.command, *resume], out, self.environment, self.lock)
         return Running(cell, process, log, time.monotonic(), before, attempts + 1)
 
     def _ended(self, one: Running) -> Failure | None:
@@ -159,6 +151,19 @@ class Runner:
             return 0.0, 0
         known = read_json(path, "what earlier attempts took")
         return known["seconds"], known["attempts"]
+
+
+def start(arguments: Sequence[str], out: IO[bytes], environment: Mapping[str, str], lock: IO[Any]) -> subprocess.Popen:
+    """Begin a Python program that writes into a file and holds a lock until it ends."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        pass_fds=[lock.fileno()],
+        start_new_session=True,  # so that Ctrl-C reaches it once, and through the runner
+    )
 
 
 def total_threads() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import pytest
 
@@ -37,13 +38,13 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.chdir(tmp_path)
     commands = []
 
-    def inside(command: list[str], **unused: object) -> SimpleNamespace:
-        _, _, program, *flags = command
+    def inside(command: list[str], *unused: object) -> SimpleNamespace:
+        _, program, *flags = command
         commands.append([program, *flags])
         {"search": search.run, "retrain": retrain.run}[program].main(flags)
         return SimpleNamespace(returncode=0, poll=lambda: 0)
 
-    monkeypatch.setattr(runner.subprocess, "Popen", inside)
+    monkeypatch.setattr(runner, "start", inside)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0)
     return commands
 
@@ -86,20 +87,20 @@ def test_a_study_from_plan_to_verdict(
 def test_a_failing_search_is_told_and_the_rest_is_run(
     demo: Path, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inside = runner.subprocess.Popen
+    inside = runner.start
 
-    def broken(command: list[str], stdout, **more: object) -> SimpleNamespace:
+    def broken(command: list[str], out: IO[bytes], *more: object) -> SimpleNamespace:
         if "--version=search-1" in command:
-            stdout.write(b"error: the disk is full\n")
+            out.write(b"error: the disk is full\n")
             return SimpleNamespace(returncode=2, poll=lambda: 2)
-        return inside(command, stdout=stdout, **more)
+        return inside(command, out, *more)
 
-    monkeypatch.setattr(runner.subprocess, "Popen", broken)
+    monkeypatch.setattr(runner, "start", broken)
     command = ["--task=vgd", f"--data.root={demo}", *TINY, *STUDY, "--version=e"]
     with pytest.raises(UserError, match="1 searched networks are trained, and it takes 2; run the same command again"):
         main(command)
     assert "FAILED search, seed 1: error: the disk is full" in capsys.readouterr().out
-    monkeypatch.setattr(runner.subprocess, "Popen", inside)
+    monkeypatch.setattr(runner, "start", inside)
     assert main(command) == 0
 
 
