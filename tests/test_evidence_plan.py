@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +24,7 @@ SPACE = SpaceSettings(
 TIMES = Times(240, 120, "as given")
 
 
+@cache
 def flops(network: Genotype) -> int:
     return genotype_cost(network.encoder, network.decoder, width=64)["flops"]
 

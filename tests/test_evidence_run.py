@@ -7,13 +7,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO
 
+import numpy as np
 import pytest
 
 import retrain.run
 import search.run
 from common.errors import UserError
+from common.files import write_json
 from evidence import runner
+from evidence.cells import key
 from evidence.run import main
+from genotypes.genotype import Genotype
 from tasks.find import task_names
 from tools.demo.make import make_demo
 
@@ -24,6 +28,7 @@ TINY = [
     *("--search.blend_steps=0", "--search.val_images=5", "--search.selector=argmax"),
     *("--retrain.width=16", "--retrain.epochs=1", "--retrain.batch_size=64", "--retrain.val_images=5"),
 ]
+MCAN = ("self_att_16", "guided_att_16", "feed_forward")
 STUDY = ["--search_seeds=2", "--random=5"]
 
 
@@ -84,24 +89,70 @@ def test_a_study_from_plan_to_verdict(
         main([*command, "--retrain.epochs=2"])
 
 
-def test_a_failing_search_is_told_and_the_rest_is_run(
-    demo: Path, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    inside = runner.start
+class Pretended:
+    """Stands for the programs: leaves a genotype that its seed draws, or scores that its network and seed draw."""
 
-    def broken(command: list[str], out: IO[bytes], *more: object) -> SimpleNamespace:
-        if "--version=search-1" in command:
+    def __init__(self) -> None:
+        self.broken: set[str] = set()
+        self.ran: list[str] = []
+
+    def __call__(self, command: list[str], out: IO[bytes], *unused: object) -> SimpleNamespace:
+        said = dict(flag.removeprefix("--").split("=", 1) for flag in command[2:])
+        self.ran.append(said["version"])
+        if said["version"] in self.broken:
             out.write(b"error: the disk is full\n")
             return SimpleNamespace(returncode=2, poll=lambda: 2)
-        return inside(command, out, *more)
+        rng = np.random.default_rng([*said["version"].encode()])
+        if command[1] == "search":
+            network = {"encoder": ["feed_forward"], "decoder": [str(rng.choice(["guided_att_16", "feed_forward"]))]}
+            write_json(f"{said['genotypes']}/vgd/{said['version']}.json", {"task": "vgd", **network})
+        else:
+            scores = {split: {"accuracy": rng.normal(70, 1)} for split in ("testA", "testB")}
+            write_json(f"{said['logs']}/ckpts/result_test/metrics_{said['version']}.json", {"metrics": scores})
+        return SimpleNamespace(returncode=0, poll=lambda: 0)
 
-    monkeypatch.setattr(runner, "start", broken)
+
+@pytest.fixture
+def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0)
+    monkeypatch.setattr(runner, "start", Pretended())
+    return runner.start
+
+
+def test_failing_cells_are_told_and_the_rest_is_run(
+    demo: Path, pretended: Pretended, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["--task=vgd", f"--data.root={demo}", *TINY, *STUDY, "--version=e"]
+    pretended.broken = {"search-1"}
     with pytest.raises(UserError, match="1 searched networks are trained, and it takes 2; run the same command again"):
         main(command)
     assert "FAILED search, seed 1: error: the disk is full" in capsys.readouterr().out
-    monkeypatch.setattr(runner, "start", inside)
+    pretended.broken = set()
     assert main(command) == 0
+    assert pretended.ran.count("search-1") == 2 and pretended.ran.count("search-0") == 1
+    # A control whose training fails is left out, and said to be.
+    (mcan,) = json.loads(Path("logs/evidence/e/evidence.json").read_text())["groups"][-2]["networks"]
+    assert mcan["name"] == "MCAN"
+    wide = [*command, "--version=f", "--space.decoder.blocks=3", "--random=6"]
+    pretended.broken = {"train-" + key(Genotype(None, ("self_att_16",), MCAN)) + "-1"}
+    assert main(wide) == 1
+    assert "note: left out, as a training of theirs failed: MCAN" in capsys.readouterr().out
+
+
+def test_a_budget_cuts_once_and_the_same_command_keeps_to_it(
+    demo: Path, pretended: Pretended, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--task=vgd", f"--data.root={demo}", *TINY, "--space.decoder.blocks=3", "--search_seeds=3", "--random=9"]
+    given = ["--search_minutes=6", "--training_minutes=6", "--training_seeds=3"]
+    assert main([*command, *given, "--budget=3.4"]) == 0
+    said = capsys.readouterr().out
+    assert "training_seeds 3 -> 2" in said and "random 9 -> 8" in said and "search_seeds" not in said
+    count = len(pretended.ran)
+    # Cells took no time at all, but what was cut stays cut.
+    assert main([*command, "--training_seeds=3", "--budget=3.4"]) == 0 and len(pretended.ran) == count
+    assert main([*command, "--training_seeds=2"]) == 0
+    assert len(pretended.ran) == count + 2  # the ninth random network
 
 
 def test_what_selects_is_refused_as_what_is_reported(demo: Path) -> None:
