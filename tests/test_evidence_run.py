@@ -23,6 +23,8 @@ from tools.demo.make import make_demo
 
 TINY = [
     *("--profile=demo", "--gpu=cpu", "--model.pool_hidden=16", "--model.word_width=16"),
+    "--space.encoder.candidates=[self_att_16,feed_forward]",
+    "--space.decoder.candidates=[self_att_16,rel_self_att_16,guided_att_16,feed_forward]",
     *("--space.encoder.blocks=1", "--space.decoder.blocks=1", "--search.width=16", "--search.epochs=1"),
     *("--search.alpha_start=0", "--search.alpha_every=1", "--search.batch_size=64", "--search.judged=4"),
     *("--search.blend_steps=0", "--search.val_images=5", "--search.selector=argmax"),
