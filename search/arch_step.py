@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from search.estimators import Estimator
+from search.contract import Estimator, Opening
 from search.supernet import Supernet
 
 
@@ -17,6 +17,7 @@ def arch_step(
     estimator: Estimator,
     optimiser: torch.optim.Optimizer,
     generator: torch.Generator,
+    progress: float = 0.0,
 ) -> Tensor:
     """Move alpha once along the estimated gradient of the loss; weights and their gradients are not touched.
 
@@ -25,42 +26,64 @@ def arch_step(
         losses: run the model on one part of an architecture batch each and return its scalar loss. Their gradients add
             up, so that parts only bound how much memory graphs take at a time. Where losses are means the parts must be
             of equal size; the sum is then a multiple of the whole's gradient, of which Adam takes no notice.
-        estimator: which candidates run, and what their gates' gradients mean.
+        estimator: which candidates run, and what is made of their gates' gradients or of the loss.
         optimiser: over ``supernet.alphas``; Adam(0.1, betas (0, 0.999)) in the paper.
-        generator: draws the path.
+        generator: draws paths and noise.
+        progress: of the search's architecture steps, from 0 in the first to 1 in the last.
 
     Returns:
-        The sum of the losses, detached.
+        The sum of the losses, detached, averaged over the estimator's draws; NaN where it has none.
     """
-    open_gates(supernet, estimator, generator)
+    blocks = supernet.blocks
+    draws = [
+        [estimator.open(block.alpha.detach(), generator, progress) for block in blocks] for _ in range(estimator.draws)
+    ]
+    totals = torch.zeros(len(draws), dtype=blocks[0].alpha.dtype, device=blocks[0].alpha.device)
     try:
-        gates = [block.gates for block in supernet.blocks]
-        total = torch.zeros((), device=gates[0].device)
         for loss_of in losses:
-            loss = loss_of()
-            loss.backward(inputs=gates)
-            total += loss.detach()
-        for block in supernet.blocks:
-            gradient = torch.zeros_like(block.gates) if block.gates.grad is None else block.gates.grad
-            block.alpha.grad = estimator.alpha_gradient(block.alpha.detach(), block.running, gradient.float())
-        before = [alpha.detach().clone() for alpha in supernet.alphas]
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for block, old in zip(supernet.blocks, before, strict=True):
-                block.alpha.copy_(estimator.keep_mass(block.alpha, old, block.running))
+            for number, openings in enumerate(draws):
+                open_gates(supernet, openings)
+                totals[number] += _run(loss_of, [opening.gates for opening in openings if opening.gates is not None])
     finally:
         supernet.close()
-    return total
+    weights = estimator.weigh(totals)
+    for number, block in enumerate(blocks):
+        openings = [draw[number] for draw in draws]
+        block.alpha.grad = _gradient(block.alpha.detach(), openings, weights, estimator)
+    before = [alpha.detach().clone() for alpha in supernet.alphas]
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for number, (block, old) in enumerate(zip(blocks, before, strict=True)):
+            ran = dict.fromkeys(candidate for draw in draws for candidate in draw[number].running)
+            block.alpha.copy_(estimator.keep_mass(block.alpha, old, list(ran)))
+    return totals.mean()
 
 
-def open_gates(supernet: Supernet, estimator: Estimator, generator: torch.Generator) -> None:
-    """Choose for every block which candidates run and which of them is active, and set its binary gates."""
-    for block in supernet.blocks:
-        p = block.probabilities
-        running = estimator.running(p, generator)
-        active = int(torch.multinomial(p[running], 1, generator=generator))
-        gates = torch.zeros(len(running), device=block.alpha.device)
-        gates[active] = 1.0
-        block.active = running[active]
-        block.open(running, gates.requires_grad_(), learning=[block.active])
+def open_gates(supernet: Supernet, openings: Sequence[Opening]) -> None:
+    """Let every block stand as one draw has it, with gates that take gradients."""
+    for block, opening in zip(supernet.blocks, openings, strict=True):
+        block.active = opening.active
+        if opening.gates is None:
+            block.close()
+        else:
+            block.open(opening.running, opening.gates.requires_grad_(), opening.learning)
+
+
+def _run(loss_of: Callable[[], Tensor], gates: Sequence[Tensor]) -> Tensor:
+    """A part's loss, detached; its gradients are added to the gates', and without any it runs without a graph."""
+    with torch.set_grad_enabled(bool(gates)):
+        loss = loss_of()
+    if gates:
+        loss.backward(inputs=gates)
+    return loss.detach()
+
+
+def _gradient(alpha: Tensor, openings: Sequence[Opening], weights: Tensor, estimator: Estimator) -> Tensor:
+    """(K,) a block's gradient: the draws' by weight."""
+    gradient = torch.zeros_like(alpha)
+    for opening, weight in zip(openings, weights, strict=True):
+        gates = alpha.new_zeros(0) if opening.gates is None else opening.gates
+        of_gates = torch.zeros_like(gates) if gates.grad is None else gates.grad
+        gradient += weight * estimator.alpha_gradient(alpha, opening, of_gates)
+    return gradient

@@ -72,21 +72,23 @@ class SearchSettings(Training):
                 "lower it or raise search.epochs"
             )
 
-    def check_steps(self, steps: int) -> None:
-        """Refuse epochs into which no architecture step fits.
+    def arch_steps(self, steps: int) -> int:
+        """How many architecture steps the search takes.
 
         Args:
             steps: weight steps of an epoch.
 
         Raises:
-            UserError: the architecture would stay where it begins.
+            UserError: none fits into the epochs, so that the architecture would stay where it begins.
         """
         # Weight steps are counted from the run's first, and every so many of them an architecture step follows.
         before, all_steps = self.alpha_start * steps, self.epochs * steps
-        if before // self.alpha_every == all_steps // self.alpha_every:
+        count = all_steps // self.alpha_every - before // self.alpha_every
+        if not count:
             raise UserError(
                 f"no architecture step fits into this search: from epoch search.alpha_start={self.alpha_start} to "
                 f"search.epochs={self.epochs} weights take {all_steps - before} steps ({steps} an epoch), and one "
                 f"follows every search.alpha_every={self.alpha_every}; lower search.alpha_every, search.alpha_start or "
                 "search.batch_size, or raise search.epochs"
             )
+        return count

@@ -71,7 +71,7 @@ class SearchStage:
     ) -> None:
         self.task, self.supernet, self.settings, self.runtime, self.report = task, supernet, settings, runtime, report
         self.split, self.arch_split = split_by_image(task.split("train"), settings.weight_share, runtime.rng("halves"))
-        settings.check_steps(steps_per_epoch(len(self.split), settings.batch_size))
+        self.planned_steps = settings.arch_steps(steps_per_epoch(len(self.split), settings.batch_size))
         val = task.split("val")
         self.val = val.subset(first_images(val.image_ids, settings.val_images))
         self.arch_batches = EndlessBatches(self.arch_split, settings.batch_size, runtime, "arch")
@@ -119,7 +119,9 @@ class SearchStage:
         together = TOGETHER.get(self.runtime.device.type, self.settings.batch_size)
         parts = self.arch_batches.parts(self.arch_steps, together)
         losses = (partial(self._arch_loss, part) for part in parts)
-        arch_step(self.supernet, losses, self.estimator, self.alpha_optimiser, self.generator)
+        # A run may be gone on with for fewer epochs than it has behind it.
+        progress = min(1.0, self.arch_steps / max(1, self.planned_steps - 1))
+        arch_step(self.supernet, losses, self.estimator, self.alpha_optimiser, self.generator, progress)
         self.arch_steps += 1
 
     def _arch_loss(self, batch: Batch) -> Tensor:
@@ -174,7 +176,7 @@ class SearchStage:
         return len(moved) > patience and len(set(moved)) == 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, both optimisers, the pools of both parts, the path generator, counters and the genotypes so far."""
+        """Weights, optimisers, pools of both parts, path generator, estimator, counters and the genotypes so far."""
         return {
             "model": self.supernet.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -182,6 +184,7 @@ class SearchStage:
             "split": self.split.state_dict(),
             "arch_split": self.arch_split.state_dict(),
             "generator": self.generator.get_state(),
+            "estimator": self.estimator.state_dict(),
             "steps": [self.weight_steps, self.arch_steps],
             "history": [genotype.as_dict() for genotype in self.history],
         }
@@ -194,5 +197,6 @@ class SearchStage:
         self.split.load_state_dict(state["split"])
         self.arch_split.load_state_dict(state["arch_split"])
         self.generator.set_state(state["generator"])
+        self.estimator.load_state_dict(state["estimator"])
         self.weight_steps, self.arch_steps = state["steps"]
         self.history = [Genotype.from_dict(genotype) for genotype in state["history"]]

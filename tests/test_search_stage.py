@@ -14,7 +14,8 @@ from torch import Tensor
 
 from common.errors import UserError
 from genotypes.genotype import load
-from search.estimators import Full
+from search.contract import Opening
+from search.estimators import ESTIMATORS, Full
 from search.run import main as search
 from search.settings import SearchSettings
 from search.stage import TOGETHER, SearchStage, split_by_image
@@ -72,10 +73,10 @@ def test_a_search_without_an_architecture_step_is_refused(
     # Weight steps are numbered from 1 through all epochs; every so many of them one of the architecture follows.
     assert fits == any(n % every == 0 and (n - 1) // steps >= start for n in range(1, epochs * steps + 1))
     if fits:
-        chosen.check_steps(steps)
+        chosen.arch_steps(steps)
     else:
         with pytest.raises(UserError, match=f"no architecture step fits .* search.alpha_every={every}; lower"):
-            chosen.check_steps(steps)
+            chosen.arch_steps(steps)
 
 
 def test_it_is_refused_before_anything_is_written(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +92,7 @@ def test_a_search_that_moves_no_alpha_says_so_when_it_goes_on_too(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(Full, "alpha_gradient", lambda self, alpha, running, gradient: torch.zeros_like(alpha))
+        patch.setattr(Full, "alpha_gradient", lambda self, alpha, opening, gradient: torch.zeros_like(alpha))
         search(settings("search", "itm", demo, "dead"))
         assert "THIS GENOTYPE WAS NOT FOUND" in capsys.readouterr().out
         search([*settings("search", "itm", demo, "dead"), "--resume=true"])
@@ -112,8 +113,8 @@ def test_blocks_whose_alpha_never_moved_are_named(
     monkeypatch.chdir(tmp_path)
     gradient = Full.alpha_gradient
 
-    def of_the_encoder(self: Full, alpha: Tensor, running: list[int], gate_gradient: Tensor) -> Tensor:
-        return gradient(self, alpha, running, gate_gradient) * (len(alpha) == 2)
+    def of_the_encoder(self: Full, alpha: Tensor, opening: Opening, gate_gradient: Tensor) -> Tensor:
+        return gradient(self, alpha, opening, gate_gradient) * (len(alpha) == 2)
 
     monkeypatch.setattr(Full, "alpha_gradient", of_the_encoder)
     search(settings("search", "itm", demo, "half"))
@@ -199,3 +200,19 @@ def test_a_stop_while_an_epoch_is_scored_is_obeyed(
     search([*settings("search", "itm", demo, "stopped"), "--resume=true"])
     search(settings("search", "itm", demo, "whole"))
     assert metrics("stopped") == metrics("whole")
+
+
+def test_an_estimator_is_told_how_far_the_search_is(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = []
+
+    class Told(Full):
+        def open(self, alpha: Tensor, generator: torch.Generator, progress: float) -> Opening:
+            told.append(progress)
+            return super().open(alpha, generator, progress)
+
+    monkeypatch.setitem(ESTIMATORS, "told", Told)
+    search([*settings("search", "itm", demo, "told"), "--search.estimator=told"])
+    assert told == [step / 3 for step in range(4) for _ in range(3)]  # blocks

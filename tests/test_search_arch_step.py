@@ -1,12 +1,14 @@
-"""Architecture gradients against brute force through the softmax Jacobian and against finite differences."""
+"""Architecture steps on real operations: gates against finite differences, what moves and what does not."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 from tiny import inputs, loss, supernet
 
 from search.arch_step import arch_step, open_gates
-from search.estimators import Full, Two
+from search.contract import Opening
+from search.estimators import ESTIMATORS, Full, Two
 from search.mixed import MixedOp
 
 
@@ -21,6 +23,14 @@ def randomise(net) -> None:
             alpha.copy_(torch.randn(alpha.shape, generator=g))
 
 
+def open_all(net) -> list[Opening]:
+    """Open every block as ``full`` does."""
+    generator = torch.Generator().manual_seed(0)
+    openings = [Full().open(block.alpha.detach(), generator, 0.0) for block in net.blocks]
+    open_gates(net, openings)
+    return openings
+
+
 def gate_gradients(net, batch) -> list[torch.Tensor]:
     return list(torch.autograd.grad(loss(net.model, batch), [block.gates for block in net.blocks]))
 
@@ -32,9 +42,7 @@ def test_gate_gradient_equals_finite_differences() -> None:
 
     net = Supernet(net)
     randomise(net)
-    open_gates(net, Full(), torch.Generator().manual_seed(0))
-    for block in net.blocks:
-        block.gates = block.gates.detach().double().requires_grad_()
+    open_all(net)
     gradients = gate_gradients(net, batch)
     eps = 1e-6
     for block, gradient in zip(net.blocks, gradients, strict=True):
@@ -50,18 +58,18 @@ def test_gate_gradient_equals_finite_differences() -> None:
 def test_full_alpha_gradient_equals_the_softmax_jacobian() -> None:
     net, batch = supernet(), inputs()
     randomise(net)
-    open_gates(net, Full(), torch.Generator().manual_seed(0))
+    openings = open_all(net)
     gradients = gate_gradients(net, batch)
-    for block, gradient in zip(net.blocks, gradients, strict=True):
+    for block, opening, gradient in zip(net.blocks, openings, gradients, strict=True):
         alpha = block.alpha.detach()
         jacobian = torch.autograd.functional.jacobian(lambda a: a.softmax(0), alpha)
-        ours = Full().alpha_gradient(alpha, block.running, gradient)
+        ours = Full().alpha_gradient(alpha, opening, gradient)
         torch.testing.assert_close(ours, gradient @ jacobian)
 
 
 def test_full_gate_gradient_is_the_inner_product_with_each_candidates_output() -> None:
     net, batch = supernet(1, 2), inputs()
-    open_gates(net, Full(), torch.Generator().manual_seed(0))
+    open_all(net)
     seen = {}
     block: MixedOp = net.decoder[0]
 
@@ -78,22 +86,26 @@ def test_full_gate_gradient_is_the_inner_product_with_each_candidates_output() -
     torch.testing.assert_close(gradient, expected.detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_an_architecture_step_moves_alpha_and_leaves_weights_alone() -> None:
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_an_architecture_step_moves_alpha_and_leaves_weights_alone(name: str) -> None:
     net, batch = supernet(), inputs()
     weights = [w.detach().clone() for w in net.weights]
     before = [a.detach().clone() for a in net.alphas]
-    arch_step(net, [lambda: loss(net.model, batch)], Full(), optimiser(net), torch.Generator().manual_seed(0))
+    estimator, generator = ESTIMATORS[name](), torch.Generator().manual_seed(0)
+    arch_step(net, [lambda: loss(net.model, batch)], estimator, optimiser(net), generator)
     assert all(torch.equal(a, b) for a, b in zip(weights, net.weights, strict=True))
     assert all(w.grad is None for w in net.weights)
-    assert all(not torch.equal(a, b) for a, b in zip(before, net.alphas, strict=True))
+    assert all(torch.equal(a, b) == (name == "none") for a, b in zip(before, net.alphas, strict=True))
     assert all(block.gates is None for block in net.blocks)
 
 
-def test_parts_of_an_architecture_batch_add_up() -> None:
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "none"])
+def test_parts_of_an_architecture_batch_add_up(name: str) -> None:
     def moved(*shares: float) -> torch.Tensor:
         net, batch = supernet(), inputs()
         losses = [lambda share=share: share * loss(net.model, batch) for share in shares]
-        arch_step(net, losses, Full(), torch.optim.SGD(net.alphas, 1.0), torch.Generator().manual_seed(0))
+        descent, generator = torch.optim.SGD(net.alphas, 1.0), torch.Generator().manual_seed(0)
+        arch_step(net, losses, ESTIMATORS[name](), descent, generator)
         return torch.cat([alpha.detach() for alpha in net.alphas])
 
     whole = moved(1.0)
@@ -114,14 +126,15 @@ def test_two_runs_two_candidates_and_keeps_their_mass() -> None:
         torch.testing.assert_close(now[rest], p[rest])
 
 
-def test_a_descent_on_alpha_finds_the_better_operation() -> None:
+@pytest.mark.parametrize("name", ["full"])
+def test_a_descent_on_alpha_finds_the_better_operation(name: str) -> None:
     """One block of four candidates: the most probable one ends among the two with the lowest loss."""
     net, batch = supernet(1, 1), inputs()
     losses = []
-    for name in net.decoder[0].names:
-        net.follow(["self_att_64"], [name])
+    for operation in net.decoder[0].names:
+        net.follow(["self_att_64"], [operation])
         losses.append(loss(net.model, batch).item())
-    alpha_optimiser, generator = optimiser(net), torch.Generator().manual_seed(0)
-    for _ in range(150):
-        arch_step(net, [lambda: loss(net.model, batch)], Full(), alpha_optimiser, generator)
+    alpha_optimiser, generator, estimator = optimiser(net), torch.Generator().manual_seed(0), ESTIMATORS[name]()
+    for step in range(150):
+        arch_step(net, [lambda: loss(net.model, batch)], estimator, alpha_optimiser, generator, step / 149)
     assert losses[int(net.decoder[0].alpha.argmax())] < sorted(losses)[2]
