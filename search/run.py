@@ -137,6 +137,12 @@ def last_words(genotype: Genotype, stage: SearchStage, path: Path, config: Confi
     if genotype.provenance.get("moved", True):
         still = f"note: alpha of {', '.join(unmoved)} never moved; there stands what the search began with"
         return [*([still] if unmoved else []), f"next: make retrain GENO={path}{config.make_arguments()}"]
+    if not config.search.moves_alpha:
+        return [
+            f"note: search.estimator={config.search.estimator} left alpha where the search began, so this genotype is "
+            f"what it began with, and {path} says so (provenance: moved is false)",
+            f"next: make retrain GENO={path}{config.make_arguments()}",
+        ]
     return [
         f"warning: THIS GENOTYPE WAS NOT FOUND: {stage.arch_steps} architecture steps moved no alpha of any block, so "
         f"it is what the search began with, and {path} says so (provenance: moved is false); the loss does not depend "

@@ -26,7 +26,9 @@ class SearchSettings(Training):
 
     Args:
         width: H, width of the supernet.
-        estimator: full (all candidates run in an architecture step) or two (two sampled ones).
+        estimator: how an architecture step estimates alpha's gradient: full (all candidates run for their binary gates)
+            or two (two sampled ones), darts (their mixture), gdas (straight-through Gumbel softmax), reinforce (score
+            function with a baseline), or none (alpha stays, for controls).
         sampler: which paths train the weights: alpha (by probability), uniform, or fair (every candidate of every
             block once a step, which then takes as many times as long as there are candidates).
         selector: what is picked at the end: argmax (the most probable operations), exact (the architecture with the
@@ -58,6 +60,11 @@ class SearchSettings(Training):
     patience: Epochs | None = None
     start: str | None = None
 
+    @property
+    def moves_alpha(self) -> bool:
+        """Whether there are architecture steps; a control's estimator draws nothing."""
+        return ESTIMATORS[self.estimator].draws > 0
+
     def validate(self) -> None:
         """Refuse values with which nothing can be searched.
 
@@ -66,7 +73,7 @@ class SearchSettings(Training):
         """
         for key, known in (("estimator", ESTIMATORS), ("sampler", SAMPLERS), ("selector", SELECTORS)):
             check_known(f"search.{key}", getattr(self, key), known, "the search")
-        if self.alpha_start >= self.epochs:
+        if self.moves_alpha and self.alpha_start >= self.epochs:
             raise UserError(
                 f"search.alpha_start={self.alpha_start} leaves no epoch of {self.epochs} for the architecture; "
                 "lower it or raise search.epochs"
@@ -81,6 +88,8 @@ class SearchSettings(Training):
         Raises:
             UserError: none fits into the epochs, so that the architecture would stay where it begins.
         """
+        if not self.moves_alpha:
+            return 0
         # Weight steps are counted from the run's first, and every so many of them an architecture step follows.
         before, all_steps = self.alpha_start * steps, self.epochs * steps
         count = all_steps // self.alpha_every - before // self.alpha_every

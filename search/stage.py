@@ -89,7 +89,7 @@ class SearchStage:
         self.supernet.choose_best()
         with eval_mode(self.supernet.model), self.runtime.autocast():
             self.split.refresh(self.supernet.model, epoch, self.runtime.rng("refresh weights", epoch))
-            if epoch >= self.settings.alpha_start:
+            if self._moves_alpha(epoch):
                 self.arch_split.refresh(self.supernet.model, epoch, self.runtime.rng("refresh arch", epoch))
 
     def train_step(self, batch: Batch, lr: float, epoch: int) -> Mapping[str, Tensor]:
@@ -105,7 +105,7 @@ class SearchStage:
                 losses = self._backward(batch, 1 / len(paths))
         norm = optim.step(self.optimiser, lr, self.settings.clip)
         self.weight_steps += 1
-        if epoch >= self.settings.alpha_start and self.weight_steps % self.settings.alpha_every == 0:
+        if self._moves_alpha(epoch) and self.weight_steps % self.settings.alpha_every == 0:
             self._arch_step()
         return {**{name: value.detach() for name, value in losses.items()}, "grad_norm": norm}
 
@@ -114,6 +114,9 @@ class SearchStage:
             losses = self.task.loss(self.supernet.model, batch)
         (losses["loss"] * share if share < 1 else losses["loss"]).backward()
         return losses
+
+    def _moves_alpha(self, epoch: int) -> bool:
+        return self.settings.moves_alpha and epoch >= self.settings.alpha_start
 
     def _arch_step(self) -> None:
         together = TOGETHER.get(self.runtime.device.type, self.settings.batch_size)

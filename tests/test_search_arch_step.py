@@ -126,7 +126,7 @@ def test_two_runs_two_candidates_and_keeps_their_mass() -> None:
         torch.testing.assert_close(now[rest], p[rest])
 
 
-@pytest.mark.parametrize("name", ["full"])
+@pytest.mark.parametrize("name", ["full", "darts", "gdas", "reinforce"])
 def test_a_descent_on_alpha_finds_the_better_operation(name: str) -> None:
     """One block of four candidates: the most probable one ends among the two with the lowest loss."""
     net, batch = supernet(1, 1), inputs()

@@ -13,6 +13,7 @@ from test_end_to_end import metrics, settings
 from torch import Tensor
 
 from common.errors import UserError
+from engine import checkpoint
 from genotypes.genotype import load
 from search.contract import Opening
 from search.estimators import ESTIMATORS, Full
@@ -202,6 +203,38 @@ def test_a_stop_while_an_epoch_is_scored_is_obeyed(
     assert metrics("stopped") == metrics("whole")
 
 
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_searches_and_goes_on_to_the_same_alphas(
+    name: str, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = [f"--search.estimator={name}", "--search.epochs=1", "--search.alpha_start=0"]
+    search([*settings("search", "itm", demo, "whole"), *chosen])
+    said = capsys.readouterr().out
+    assert ("search.estimator=none left alpha where the search began" in said) == (name == "none")
+    assert "next: make retrain GENO=" in said and "NOT FOUND" not in said
+    assert load("genotypes/searched/itm/whole.json").provenance["moved"] == (name != "none")
+
+    step = SearchStage.train_step
+
+    def interrupted(self: SearchStage, *arguments: object) -> object:
+        if self.weight_steps == 1:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchStage, "train_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search([*settings("search", "itm", demo, "stopped"), *chosen])
+    search([*settings("search", "itm", demo, "stopped"), *chosen, "--resume=true"])
+    whole, stopped = (checkpoint.load(Path(f"logs/ckpts/{run}/last.pt"))["stage"] for run in ("whole", "stopped"))
+    assert whole["steps"] == stopped["steps"] == [4, 0 if name == "none" else 4]
+    assert whole["estimator"] == stopped["estimator"]
+    assert torch.equal(whole["generator"], stopped["generator"])
+    alphas = [key for key in whole["model"] if key.endswith("alpha")]
+    assert alphas and all(torch.equal(whole["model"][key], stopped["model"][key]) for key in alphas)
+
+
 def test_an_estimator_is_told_how_far_the_search_is(
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,3 +249,21 @@ def test_an_estimator_is_told_how_far_the_search_is(
     monkeypatch.setitem(ESTIMATORS, "told", Told)
     search([*settings("search", "itm", demo, "told"), "--search.estimator=told"])
     assert told == [step / 3 for step in range(4) for _ in range(3)]  # blocks
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"estimator": "drats"}, "search.estimator='drats' is unknown; choose one of full, two.*darts"),
+        ({"alpha_start": 100}, "alpha_start=100 leaves no epoch"),
+    ],
+)
+def test_settings_with_which_nothing_can_be_searched_are_refused(wrong: dict[str, object], why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        SearchSettings(**wrong).validate()
+
+
+def test_a_control_needs_no_room_for_architecture_steps() -> None:
+    control = SearchSettings(estimator="none", epochs=1, alpha_start=5)
+    control.validate()
+    assert control.arch_steps(1) == 0
