@@ -15,6 +15,11 @@ def above_zero(most: float) -> type[float]:
     return restricted_number_type(f"a number above 0, at most {most:,.9g}", float, [(">", 0.0), ("<=", most)])
 
 
+def from_zero(most: float) -> type[float]:
+    """The type of numbers from 0 up to ``most``, named so."""
+    return restricted_number_type(f"a number from 0 to {most:,.9g}", float, [(">=", 0.0), ("<=", most)])
+
+
 def share_below_one() -> type[float]:
     """The type of numbers from 0 up to 1 without 1 itself, named so."""
     return restricted_number_type("a number from 0 up to 1, without 1", float, [(">=", 0.0), ("<", 1.0)])

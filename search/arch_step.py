@@ -18,6 +18,7 @@ def arch_step(
     optimiser: torch.optim.Optimizer,
     generator: torch.Generator,
     progress: float = 0.0,
+    beta_decay: float = 0.0,
 ) -> Tensor:
     """Move alpha once along the estimated gradient of the loss; weights and their gradients are not touched.
 
@@ -30,6 +31,7 @@ def arch_step(
         optimiser: over ``supernet.alphas``; Adam(0.1, betas (0, 0.999)) in the paper.
         generator: draws paths and noise.
         progress: of the search's architecture steps, from 0 in the first to 1 in the last.
+        beta_decay: weight of the sum over blocks of logsumexp(alpha), added to the loss (arXiv 2203.01665).
 
     Returns:
         The sum of the losses, detached, averaged over the estimator's draws; NaN where it has none.
@@ -49,7 +51,7 @@ def arch_step(
     weights = estimator.weigh(totals)
     for number, block in enumerate(blocks):
         openings = [draw[number] for draw in draws]
-        block.alpha.grad = _gradient(block.alpha.detach(), openings, weights, estimator)
+        block.alpha.grad = _gradient(block.alpha.detach(), openings, weights, estimator, beta_decay)
     before = [alpha.detach().clone() for alpha in supernet.alphas]
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
@@ -79,9 +81,11 @@ def _run(loss_of: Callable[[], Tensor], gates: Sequence[Tensor]) -> Tensor:
     return loss.detach()
 
 
-def _gradient(alpha: Tensor, openings: Sequence[Opening], weights: Tensor, estimator: Estimator) -> Tensor:
-    """(K,) a block's gradient: the draws' by weight."""
-    gradient = torch.zeros_like(alpha)
+def _gradient(
+    alpha: Tensor, openings: Sequence[Opening], weights: Tensor, estimator: Estimator, beta_decay: float
+) -> Tensor:
+    """(K,) a block's gradient: the draws' by weight, and that of beta_decay * logsumexp(alpha)."""
+    gradient = beta_decay * alpha.softmax(0)
     for opening, weight in zip(openings, weights, strict=True):
         gates = alpha.new_zeros(0) if opening.gates is None else opening.gates
         of_gates = torch.zeros_like(gates) if gates.grad is None else gates.grad

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from jsonargparse.typing import OpenUnitInterval
 
 from common.errors import UserError, check_known
-from common.numbers import whole
+from common.numbers import from_zero, whole
 from engine.optim import EpochNumber, Epochs, Rate, Steps, Training
 from search.estimators import ESTIMATORS
 from search.samplers import SAMPLERS
 from search.selectors import SELECTORS
 from space.settings import Width
 
-Every = whole(1, 1_000_000)
-Judged = whole(2, 1_000_000)
+Every, Judged, Weight = whole(1, 1_000_000), whole(2, 1_000_000), from_zero(1e9)
 
 
 @dataclass(kw_only=True)
@@ -29,6 +28,8 @@ class SearchSettings(Training):
         estimator: how an architecture step estimates alpha's gradient: full (all candidates run for their binary gates)
             or two (two sampled ones), darts (their mixture), gdas (straight-through Gumbel softmax), reinforce (score
             function with a baseline), or none (alpha stays, for controls).
+        beta_decay: weight of a loss on alpha, the sum over blocks of logsumexp(alpha) (arXiv 2203.01665), beside the
+            task's loss, which most tasks sum over a batch.
         sampler: which paths train the weights: alpha (by probability), uniform, or fair (every candidate of every
             block once a step, which then takes as many times as long as there are candidates).
         selector: what is picked at the end: argmax (the most probable operations), exact (the architecture with the
@@ -49,6 +50,7 @@ class SearchSettings(Training):
     width: Width = 256
     epochs: Epochs = 100
     estimator: str = "full"
+    beta_decay: Weight = 0.0
     sampler: str = "alpha"
     selector: str = "argmax"
     judged: Judged = 256
@@ -69,10 +71,15 @@ class SearchSettings(Training):
         """Refuse values with which nothing can be searched.
 
         Raises:
-            UserError: a name is unknown, or no epoch is left for the architecture.
+            UserError: a name is unknown, no epoch is left for the architecture, or alpha is to stay and decay.
         """
         for key, known in (("estimator", ESTIMATORS), ("sampler", SAMPLERS), ("selector", SELECTORS)):
             check_known(f"search.{key}", getattr(self, key), known, "the search")
+        if not self.moves_alpha and self.beta_decay:
+            raise UserError(
+                f"search.estimator={self.estimator} leaves alpha where it is, so search.beta_decay={self.beta_decay} "
+                "would do nothing; leave it out or choose another estimator"
+            )
         if self.moves_alpha and self.alpha_start >= self.epochs:
             raise UserError(
                 f"search.alpha_start={self.alpha_start} leaves no epoch of {self.epochs} for the architecture; "

@@ -124,7 +124,8 @@ class SearchStage:
         losses = (partial(self._arch_loss, part) for part in parts)
         # A run may be gone on with for fewer epochs than it has behind it.
         progress = min(1.0, self.arch_steps / max(1, self.planned_steps - 1))
-        arch_step(self.supernet, losses, self.estimator, self.alpha_optimiser, self.generator, progress)
+        how = self.estimator, self.alpha_optimiser, self.generator, progress, self.settings.beta_decay
+        arch_step(self.supernet, losses, *how)
         self.arch_steps += 1
 
     def _arch_loss(self, batch: Batch) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from search.arch_step import arch_step
 from search.contract import Estimator
-from search.estimators import ESTIMATORS, Reinforce
+from search.estimators import ESTIMATORS, Reinforce, Still
 from search.mixed import MixedOp
 from search.supernet import Supernet
 
@@ -95,7 +95,7 @@ class Kept(torch.optim.SGD):
         self.kept.append(torch.cat([alpha.grad for alpha in self.param_groups[0]["params"]]))
 
 
-def estimates(space: Space, estimator: Estimator, steps: int, progress: float = 0.0) -> Tensor:
+def estimates(space: Space, estimator: Estimator, steps: int, progress: float = 0.0, beta_decay: float = 0.0) -> Tensor:
     """(steps, all candidates) gradients of so many architecture steps from the same alphas."""
     net, generator = space.supernet(), torch.Generator().manual_seed(0)
     kept = Kept(net.alphas)
@@ -107,7 +107,7 @@ def estimates(space: Space, estimator: Estimator, steps: int, progress: float = 
         return space.distance(x)
 
     for _ in range(steps):
-        arch_step(net, [loss], estimator, kept, generator, progress)
+        arch_step(net, [loss], estimator, kept, generator, progress, beta_decay)
     return torch.stack(kept.kept)
 
 
@@ -262,3 +262,20 @@ def test_the_bias_of_gdas_vanishes_with_its_temperature_where_the_loss_is_linear
     bias = [apart(gdas(linear, progress), exact(linear)) for progress in (0.0, 0.5, 0.9, 1.0)]
     assert bias == sorted(bias, reverse=True)
     assert bias[0] > 0.8 and bias[-1] < 0.02
+
+
+def test_beta_decay_equals_finite_differences(space: Space) -> None:
+    def term(change: Tensor) -> Tensor:
+        alphas = (torch.cat(space.alphas) + change).split(CANDIDATES)
+        return 0.7 * sum(alpha.logsumexp(0) for alpha in alphas)
+
+    found = estimates(space, Still(), 1, beta_decay=0.7)[0]
+    steps = 1e-6 * torch.eye(sum(CANDIDATES), dtype=torch.float64)
+    expected = torch.stack([(term(step) - term(-step)) / 2e-6 for step in steps])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_beta_decay_is_added_to_every_estimate(name: str, space: Space) -> None:
+    plain, decayed = (estimates(space, ESTIMATORS[name](), 3, 0.5, beta_decay) for beta_decay in (0.0, 0.7))
+    torch.testing.assert_close(decayed - plain, (0.7 * torch.cat(space.p)).expand(3, -1))

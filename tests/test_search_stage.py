@@ -209,6 +209,7 @@ def test_every_estimator_searches_and_goes_on_to_the_same_alphas(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     chosen = [f"--search.estimator={name}", "--search.epochs=1", "--search.alpha_start=0"]
+    chosen += [] if name == "none" else ["--search.beta_decay=0.1"]
     search([*settings("search", "itm", demo, "whole"), *chosen])
     said = capsys.readouterr().out
     assert ("search.estimator=none left alpha where the search began" in said) == (name == "none")
@@ -255,6 +256,10 @@ def test_an_estimator_is_told_how_far_the_search_is(
     ("wrong", "why"),
     [
         ({"estimator": "drats"}, "search.estimator='drats' is unknown; choose one of full, two.*darts"),
+        (
+            {"estimator": "none", "beta_decay": 0.1},
+            "estimator=none leaves alpha .* search.beta_decay=0.1 would do nothing",
+        ),
         ({"alpha_start": 100}, "alpha_start=100 leaves no epoch"),
     ],
 )
