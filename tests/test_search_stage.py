@@ -45,7 +45,7 @@ def test_the_halves_never_meet(demo: Path, share: float) -> None:
 
 def test_a_settled_search_stops_early(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("lead.json").write_text('{"encoder": ["self_att_16"], "decoder": ["self_att_16", "guided_att_16"]}')
+    Path("lead.json").write_text('{"encoder": ["self_att_64"], "decoder": ["self_att_64", "guided_att_64"]}')
     still = ["--search.alpha_start=0", "--search.alpha_lr=1e-12", "--search.start=lead.json"]
     still += ["--search.epochs=9", "--search.patience=2"]
     search([*settings("search", "itm", demo, "still"), *still])
@@ -56,7 +56,7 @@ def test_patience_counts_epochs_with_architecture_steps(
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("lead.json").write_text('{"encoder": ["self_att_16"], "decoder": ["self_att_16", "guided_att_16"]}')
+    Path("lead.json").write_text('{"encoder": ["self_att_64"], "decoder": ["self_att_64", "guided_att_64"]}')
     # 120 captions make 4 steps an epoch: an architecture step comes in the epochs 2, 4, 6 and 8.
     seldom = ["--search.alpha_start=0", "--search.alpha_every=8", "--search.alpha_lr=1e-12", "--search.start=lead.json"]
     search([*settings("search", "itm", demo, "still"), *seldom, "--search.epochs=9", "--search.patience=2"])
@@ -255,7 +255,7 @@ def test_an_estimator_is_told_how_far_the_search_is(
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"estimator": "drats"}, "search.estimator='drats' is unknown; choose one of full, two.*darts"),
+        ({"estimator": "drats"}, "search.estimator='drats' is unknown to the search; choose one of full, two.*darts"),
         (
             {"estimator": "none", "beta_decay": 0.1},
             "estimator=none leaves alpha .* search.beta_decay=0.1 would do nothing",
