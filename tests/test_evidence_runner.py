@@ -29,7 +29,8 @@ json.dump({"threads": os.environ["OMP_NUM_THREADS"], "more": more, "id": os.getp
 """
 # A run of its own process, so that it can be stopped.
 DRIVER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what runs in the background without it
 sys.path.insert(0, sys.argv[1])
 from test_evidence_runner import cells
 from evidence.cells import Folder
