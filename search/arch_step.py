@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from search.contract import Estimator, Opening
 from search.supernet import Supernet
@@ -42,10 +43,12 @@ def arch_step(
     ]
     totals = torch.zeros(len(draws), dtype=blocks[0].alpha.dtype, device=blocks[0].alpha.device)
     try:
-        for loss_of in losses:
-            for number, openings in enumerate(draws):
-                open_gates(supernet, openings)
-                totals[number] += _run(loss_of, [opening.gates for opening in openings if opening.gates is not None])
+        with _frozen(supernet.weights):
+            for loss_of in losses:
+                for number, openings in enumerate(draws):
+                    open_gates(supernet, openings)
+                    gates = [opening.gates for opening in openings if opening.gates is not None]
+                    totals[number] += _run(loss_of, gates)
     finally:
         supernet.close()
     weights = estimator.weigh(totals)
@@ -70,6 +73,19 @@ def open_gates(supernet: Supernet, openings: Sequence[Opening]) -> None:
             block.close()
         else:
             block.open(opening.running, opening.gates.requires_grad_(), opening.learning)
+
+
+@contextmanager
+def _frozen(weights: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Let weights need no gradients: a function with its own way back is not told which of them are asked for."""
+    learning = [weight for weight in weights if weight.requires_grad]
+    for weight in learning:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in learning:
+            weight.requires_grad_()
 
 
 def _run(loss_of: Callable[[], Tensor], gates: Sequence[Tensor]) -> Tensor:

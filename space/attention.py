@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from space.context import Context
-from space.dropout import dropout
 from space.inputs import rows
+from space.padding import Padding
 from space.text_groups import TextGroup
+from space.weigh import weigh, weigh_folded
 
 SMALLEST_WEIGHT = 1e-6  # of a relation, before its logarithm
 
@@ -35,69 +36,40 @@ class MultiHeadAttention(nn.Module):
         """Number of heads."""
         return self.merge.in_features // self.head
 
-    def attend(
-        self, x: Tensor, memory: Tensor, pad: Tensor, index: Tensor | None = None, bias: Tensor | None = None
-    ) -> Tensor:
-        """Attend from x to a memory that several samples may share.
+    @property
+    def chance(self) -> float:
+        """Of a weight of the attention map to fall now."""
+        return self.dropout if self.training else 0.0
+
+    def attend_to_itself(self, x: Tensor, context: Context, bias: Tensor | None = None) -> Tensor:
+        """The states of context's x attend to each other, with (B,heads,N,N) added to the logits."""
+        asked = context.whole(project(x, self.query, self.key, self.value))
+        hidden = context.padding.bias
+        both = hidden if bias is None else bias if hidden is None else bias + hidden
+        return self.merge(context.real(weigh(asked, None, self.heads, both, self.chance)))
+
+    def ask(self, x: Tensor, answers: Tensor, bias: Tensor | None) -> Tensor:
+        """Attend from x to what keys and values were made of.
 
         Args:
             x: (B,N,H) states that ask.
-            memory: (M,S,H) states that answer.
-            pad: (M,S) bool, True = padding of the memory.
-            index: (B,) row of the memory for every sample; None = row b.
-            bias: (B,heads,N,S) added to the logits.
+            answers: (B,S,2*inner) keys and values.
+            bias: (B,1,1,S) added to the logits; None for none.
 
         Returns:
             (B,N,H).
         """
-        if index is None and bias is None and self._folds(x, memory):
-            return self._attend_folded(x, memory, pad)
-        q = self._split(self.query(x))
-        k, v = (rows(self._split(part(memory)), index) for part in (self.key, self.value))
-        hidden = rows(pad, index)[:, None, None]
-        attended = self._weigh(q, k, v, hidden, bias)
-        return self.merge(attended.transpose(1, 2).flatten(2))
+        if self._folds(x, answers):
+            weights = self.query.weight, self.merge.weight
+            return weigh_folded(x, answers, *weights, self.heads, bias, self.chance)
+        return self.merge(weigh(project(x, self.query), answers, self.heads, bias, self.chance))
 
-    def _folds(self, x: Tensor, memory: Tensor) -> bool:
-        """Whether it takes fewer multiplications to project what answers into the space of what asks."""
-        asking, answering, width, inner = x.shape[1], memory.shape[1], x.shape[2], self.merge.in_features
-        plain = inner * asking * (width + answering)
-        return x.device.type == "cpu" and answering * width * (inner + self.heads * asking) < plain
-
-    def _attend_folded(self, x: Tensor, memory: Tensor, pad: Tensor) -> Tensor:
-        """The same with (x Wq)(m Wk)' as x (m Wk Wq')' and A (m Wv) Wm as A (m Wv Wm), for each head.
-
-        A few words that many regions ask are projected twice, and the regions not at all.
-        """
-        keys = self._project(self.key(memory) * self.head**-0.5, self.query.weight)
-        values = self._project(self.value(memory), self.merge.weight.t())
-        logits = (x @ keys.transpose(1, 2)).unflatten(-1, (self.heads, -1))  # (B,N,heads,S)
-        return self._weights(logits, pad[:, None, None], values.dtype).flatten(2) @ values
-
-    def _project(self, x: Tensor, weight: Tensor) -> Tensor:
-        """(B,S,inner) and (inner,H) -> (B,heads*S,H), every head by its own rows of the weight."""
-        by_head = x.flatten(0, 1).unflatten(-1, (-1, self.head)).transpose(0, 1)
-        projected = by_head @ weight.unflatten(0, (-1, self.head))
-        return projected.unflatten(1, x.shape[:2]).transpose(0, 1).flatten(1, 2)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, self.head)).transpose(1, 2)
-
-    def _weigh(self, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor, bias: Tensor | None) -> Tensor:
-        if q.device.type == "cuda":
-            p = self.dropout if self.training else 0.0
-            mask = ~hidden if bias is None else bias.to(q.dtype).masked_fill(hidden, torch.finfo(q.dtype).min)
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
-        # Written out because on a CPU the fused kernel is no faster in fp32 and several times slower in bf16.
-        logits = (q * self.head**-0.5) @ k.transpose(-1, -2)
-        return self._weights(logits if bias is None else logits + bias, hidden, v.dtype) @ v
-
-    def _weights(self, logits: Tensor, hidden: Tensor, dtype: torch.dtype) -> Tensor:
-        # Copies of all logits, which detectors that give every image as many regions never need.
-        if hidden.any():
-            logits = logits.masked_fill(hidden, torch.finfo(logits.dtype).min)
-        weights = logits.softmax(-1).to(dtype)
-        return dropout(weights, self.dropout) if self.training and self.dropout else weights
+    def _folds(self, x: Tensor, answers: Tensor) -> bool:
+        """Whether it is faster to project what answers into the space of what asks."""
+        asking, answering, width, inner = x.shape[1], answers.shape[1], x.shape[2], self.merge.in_features
+        plain, folded = inner * asking * (width + answering), answering * width * (inner + self.heads * asking)
+        # Products by head are slower ones; three fifths of the multiplications took as long at all sizes measured.
+        return not x.is_cuda and 5 * folded < 3 * plain
 
     def attend_flops(self, asking: int, answering: int) -> int:
         """Of one sample: projections, logits, weighted sum."""
@@ -105,12 +77,18 @@ class MultiHeadAttention(nn.Module):
         return 4 * width * inner * (asking + answering) + 4 * inner * asking * answering
 
 
+def project(x: Tensor, *layers: nn.Linear) -> Tensor:
+    """(...,H) -> (...,all their widths), the layers' outputs side by side, in one product."""
+    weights = [layer.weight for layer in layers]
+    return F.linear(x, weights[0] if len(weights) == 1 else torch.cat(weights))
+
+
 class SelfAttention(MultiHeadAttention):
     """The states attend to each other."""
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        """(B,N,H) -> (B,N,H)."""
-        return self.attend(x, x, context.pad)
+        """As x -> as x."""
+        return self.attend_to_itself(x, context)
 
     def flops(self, n: int, t: int) -> int:
         """Of one sample with n positions."""
@@ -122,16 +100,19 @@ class GuidedAttention(MultiHeadAttention):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B,N,H) -> (B,N,H)."""
+        said = context.of_texts(project(context.words, self.key, self.value))
         if context.text_groups is None:
-            return self.attend(x, context.text, context.text_pad, context.text_index)
-        groups = context.text_groups
-        parts = x.split([group.samples for group in groups])
-        return torch.cat([self._ask(part, context, group) for part, group in zip(parts, groups, strict=True)])
+            return self.ask(x, rows(said, context.text_index), context.text_bias)
+        parts = x.split([group.samples for group in context.text_groups])
+        pairs = zip(parts, context.text_groups, strict=True)
+        return torch.cat([self._ask_together(part, said, context, group) for part, group in pairs])
 
-    def _ask(self, x: Tensor, context: Context, group: TextGroup) -> Tensor:
+    def _ask_together(self, x: Tensor, said: Tensor, context: Context, group: TextGroup) -> Tensor:
         """The regions of all samples of a text ask it together, as if they were one sample's."""
-        text, text_pad = (rows(part, group.texts)[:, : group.words] for part in (context.text, context.text_pad))
-        return self.attend(x.reshape(len(group.texts), -1, x.shape[-1]), text, text_pad).view_as(x)
+        bias = context.text_padding.bias
+        bias = None if bias is None else rows(bias, group.texts)[..., : group.words]
+        together = x.reshape(len(group.texts), -1, x.shape[-1])
+        return self.ask(together, rows(said, group.texts)[:, : group.words], bias).view_as(x)
 
     def flops(self, n: int, t: int) -> int:
         """Of one sample with n regions and t words."""
@@ -143,8 +124,9 @@ class UnifiedAttention(MultiHeadAttention):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B,N,H) -> (B,N,H)."""
-        text, text_pad = (rows(part, context.text_index) for part in (context.text, context.text_pad))
-        return self.attend(x, torch.cat((x, text), 1), torch.cat((context.pad, text_pad), 1))
+        said = rows(context.of_texts(project(context.words, self.key, self.value)), context.text_index)
+        pad = torch.cat((context.pad, rows(context.text_pad, context.text_index)), 1)
+        return self.ask(x, torch.cat((project(x, self.key, self.value), said), 1), Padding(pad).bias)
 
     def flops(self, n: int, t: int) -> int:
         """Of one sample with n regions and t words."""
@@ -161,7 +143,7 @@ class RelationAttention(MultiHeadAttention):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B,N,H) -> (B,N,H)."""
         bias = context.relations.read(self._bias)
-        return self.attend(x, x, context.pad, bias=rows(bias, context.image_index))
+        return self.attend_to_itself(x, context, rows(bias, context.image_index))
 
     def _bias(self, features: Tensor) -> Tensor:
         weight = self.relation(features).float().clamp(min=SMALLEST_WEIGHT)

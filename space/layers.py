@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from space.by_hand import feed_forward, residual_norm
 from space.context import Context
-from space.dropout import Dropout, ReluDropout
+from space.dropout import dropout
 
 NORM_EPS = 1e-6
 
@@ -19,13 +20,12 @@ class Residual(nn.Module):
 
     def __init__(self, inner: nn.Module, width: int, dropout: float) -> None:
         super().__init__()
-        self.inner = inner
-        self.dropout = Dropout(dropout)
+        self.inner, self.dropout = inner, dropout
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B,N,H) -> (B,N,H)."""
-        return self.norm(x + self.dropout(self.inner(x, context)))
+        return residual_norm(x, self.inner(x, context), self.norm, self.dropout if self.training else 0.0)
 
     def flops(self, n: int, t: int) -> int:
         """Of matrix products and convolutions for one sample with n positions and t words."""
@@ -63,14 +63,11 @@ class FeedForward(nn.Module):
         super().__init__()
         sizes = [width, *(factor * width for factor in factors), width]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        self.activation = ReluDropout(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B,N,H) -> (B,N,H)."""
-        *hidden, last = self.layers
-        for layer in hidden:
-            x = self.activation(layer(x))
-        return last(x)
+        return feed_forward(x, self.layers, self.dropout if self.training else 0.0)
 
     def flops(self, n: int, t: int) -> int:
         """Of one sample with n positions."""
@@ -84,13 +81,13 @@ class Gate(nn.Module):
         super().__init__()
         sizes = [width, *(factor * width for factor in factors), width]
         self.layers = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in itertools.pairwise(sizes))
-        self.activation = ReluDropout(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B,N,H) -> (B,N,H)."""
         *hidden, last = self.layers
         for layer in hidden:
-            x = self.activation(F.glu(layer(x)))
+            x = dropout(F.glu(layer(x)).relu(), self.dropout if self.training else 0.0)
         return F.glu(last(x))
 
     def flops(self, n: int, t: int) -> int:
@@ -112,8 +109,9 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B,N,H) -> (B,N,H)."""
-        x = self.convolution(x.masked_fill(context.pad.unsqueeze(-1), 0).transpose(1, 2))
-        return (x if self.pointwise is None else self.pointwise(x)).transpose(1, 2)
+        x = context.whole(x).masked_fill(context.pad.unsqueeze(-1), 0).transpose(1, 2)
+        x = self.convolution(x)
+        return context.real((x if self.pointwise is None else self.pointwise(x)).transpose(1, 2))
 
     def flops(self, n: int, t: int) -> int:
         """Of one sample with n positions."""

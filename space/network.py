@@ -17,7 +17,7 @@ from space.relations import Relations
 from space.text_groups import group_by_text
 
 # Texts that go through the encoder together: few enough to be of similar length, enough to keep the device busy.
-TOGETHER = {"cpu": 32}
+TOGETHER = {"cpu": 128}
 TOGETHER_ELSEWHERE = 512
 
 
@@ -114,7 +114,8 @@ class Network(nn.Module):
     def _encode(self, tokens: Tensor, pad: Tensor) -> Tensor:
         # The LSTM runs forward only, so padding behind the words changes nothing.
         words, _ = self.lstm(self.embedding(tokens))
-        return self.backbone.encode(words, Context(pad))
+        context = Context(pad, packed=not pad.is_cuda)
+        return context.whole(self.backbone.encode(context.real(words), context))
 
     def encode_images(self, regions: Tensor, boxes: Tensor, image_hw: Tensor, pad: Tensor) -> Images:
         """(I,R,D) features, (I,R,4) boxes, (I,2) sizes and padding -> images ready to meet texts."""
@@ -137,9 +138,14 @@ class Network(nn.Module):
     ) -> States:
         """Meet texts and images in the samples (text_index[b], image_index[b])."""
         pad = rows(images.pad, image_index)
+        order = groups = None
         # A GPU would have to be waited for, and there the copies of a shared text cost next to nothing.
-        order, groups = group_by_text(text_index, texts.pad) if texts.pad.device.type == "cpu" else (None, None)
-        of_text, of_image = (order if index is None else rows(index, order) for index in (text_index, image_index))
+        if text_index is not None and not text_index.is_cuda:
+            order, groups = group_by_text(text_index, texts.pad)
+        of_text, of_image = (
+            index if order is None else order if index is None else rows(index, order)
+            for index in (text_index, image_index)
+        )
         context = Context(rows(pad, order), texts.states, texts.pad, of_text, groups, images.relations, of_image)
         regions = self.backbone.decode(rows(images.states, of_image), context)
         regions = regions if order is None else rows(regions, order.argsort())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 TEXTS_OF_A_GROUP = 16  # at most: few enough to be of similar length
@@ -18,18 +17,17 @@ class TextGroup(NamedTuple):
     samples: int  # of all of them, text by text
 
 
-def group_by_text(text_index: Tensor | None, pad: Tensor) -> tuple[Tensor, list[TextGroup]]:
+def group_by_text(text_index: Tensor, pad: Tensor) -> tuple[Tensor, list[TextGroup]]:
     """Sort samples by the number of samples that share their text, then by their text's length, then by text.
 
     Args:
-        text_index: (B,) row of the text of every sample; None = row b.
+        text_index: (B,) row of the text of every sample.
         pad: (Q,T) bool, True = padding of the texts, each of which has a word.
 
     Returns:
         (B,) the samples in their new order, and the groups it falls into.
     """
     words = (~pad).sum(1)
-    text_index = torch.arange(len(pad), device=pad.device) if text_index is None else text_index
     shared_by = text_index.bincount(minlength=len(pad))
     texts = (shared_by * (pad.shape[1] + 1) + words).argsort(stable=True)
     groups = [

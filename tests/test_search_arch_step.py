@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny import inputs, loss, supernet
+from torch.utils.flop_counter import FlopCounterMode
 
 from search.arch_step import arch_step, open_gates
 from search.contract import Opening
@@ -97,6 +98,7 @@ def test_an_architecture_step_moves_alpha_and_leaves_weights_alone(name: str) ->
     assert all(w.grad is None for w in net.weights)
     assert all(torch.equal(a, b) == (name == "none") for a, b in zip(before, net.alphas, strict=True))
     assert all(block.gates is None for block in net.blocks)
+    assert all(weight.requires_grad for weight in net.weights)
 
 
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "none"])
@@ -138,3 +140,14 @@ def test_a_descent_on_alpha_finds_the_better_operation(name: str) -> None:
     for step in range(150):
         arch_step(net, [lambda: loss(net.model, batch)], estimator, alpha_optimiser, generator, step / 149)
     assert losses[int(net.decoder[0].alpha.argmax())] < sorted(losses)[2]
+
+
+def test_an_architecture_step_works_out_no_gradient_of_weights() -> None:
+    net, batch, taken = supernet(), inputs(), []
+    with FlopCounterMode(display=False) as counter:
+        arch_step(net, [lambda: loss(net.model, batch)], Full(), optimiser(net), torch.Generator().manual_seed(0))
+    taken.append(counter.get_total_flops())
+    open_all(net)
+    with FlopCounterMode(display=False) as counter:
+        loss(net.model, batch).backward()
+    assert taken[0] < 0.8 * counter.get_total_flops()

@@ -81,7 +81,7 @@ class Space:
             block.alpha = nn.Parameter(alpha.clone())
             blocks.append(block)
         sides = SimpleNamespace(encoder=blocks[:1], decoder=blocks[1:])
-        return Supernet(SimpleNamespace(network=SimpleNamespace(backbone=sides)))
+        return Supernet(SimpleNamespace(network=SimpleNamespace(backbone=sides), parameters=lambda: []))
 
 
 class Kept(torch.optim.SGD):

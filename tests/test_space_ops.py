@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from parity import REFERENCE, load_reference, needs_reference
@@ -10,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.errors import UserError
 from space.context import Context
 from space.cost import genotype_cost
-from space.dropout import dropout, relu_dropout
+from space.dropout import dropout
 from space.ops import OPS, build, check
 from space.relations import Relations
 from space.text_groups import group_by_text
@@ -93,8 +95,8 @@ def test_samples_grouped_by_their_texts_get_the_same_for_less(name: str) -> None
     x, text = torch.randn(7, 20, WIDTH, requires_grad=True), context.text.requires_grad_()
     order, groups = group_by_text(text_index, context.text_pad)
     assert [len(group.texts) for group in groups] == [2, 1]
-    plain = context._replace(pad=torch.zeros(7, 20, dtype=torch.bool), text_index=text_index)
-    grouped = plain._replace(text_index=text_index[order], text_groups=groups)
+    plain = replace(context, pad=torch.zeros(7, 20, dtype=torch.bool), text_index=text_index)
+    grouped = replace(plain, text_index=text_index[order], text_groups=groups)
     inputs, weight, found = (x, text, *op.parameters()), torch.randn(x.shape), []
     for forward in (lambda: op(x, plain), lambda: op(x[order], grouped)[order.argsort()]):
         with FlopCounterMode(display=False) as counter:
@@ -108,10 +110,10 @@ def test_samples_grouped_by_their_texts_get_the_same_for_less(name: str) -> None
 @pytest.mark.parametrize("name", OPS)
 def test_cost_equals_torchs_own_counter(name: str) -> None:
     op = build(name, width=WIDTH, **SIZES).eval()
-    x, context = surroundings(batch=1)
-    as_written = context._replace(text_index=torch.tensor([0]))  # an index keeps projections from being folded
+    x, padded = surroundings(batch=1)
+    context = replace(padded, pad=torch.zeros_like(padded.pad), text_pad=torch.zeros_like(padded.text_pad))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        op(x, as_written)
+        op(x, context)
     assert op.flops(7, 5) == counter.get_total_flops()
 
 
@@ -142,7 +144,7 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean(p: float, dtype: torch.dtyp
     torch.manual_seed(0)
     x = torch.ones(1001, 999, dtype=dtype, requires_grad=True)
     out = dropout(x, p)
-    kept = out != 0
+    kept, p = out != 0, round(256 * p) / 256
     assert float(kept.float().mean()) == pytest.approx(1 - p, abs=2e-3)
     assert out.detach().float().mean().item() == pytest.approx(1, abs=5e-3)
     # Neighbours fall independently: both of a pair stay as often as two coins say.
@@ -152,20 +154,6 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean(p: float, dtype: torch.dtyp
     assert not torch.equal(dropout(x, p) != 0, kept)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_relu_and_dropout_in_one_are_both_of_them(dtype: torch.dtype) -> None:
-    x = torch.randn(999, 1001, dtype=dtype).t().requires_grad_()
-    torch.manual_seed(0)
-    apart = dropout(x.relu(), 0.1)
-    torch.manual_seed(0)
-    together = relu_dropout(x, 0.1)
-    assert torch.equal(apart, together)
-    up = torch.randn(x.shape, dtype=dtype)
-    torch.testing.assert_close(*(torch.autograd.grad(out, x, up)[0] for out in (apart, together)))
-
-
 def test_dropout_of_nothing_and_of_everything() -> None:
     x = torch.ones(10, 10)
-    mixed = torch.randn(10, 10)
-    assert torch.equal(relu_dropout(mixed, 0.0), mixed.relu()) and not relu_dropout(x, 1.0).any()
     assert torch.equal(dropout(x, 0.0), x) and not dropout(x, 1.0).any()

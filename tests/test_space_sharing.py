@@ -17,12 +17,10 @@ from space.text_groups import TEXTS_OF_A_GROUP, group_by_text
 def test_runs_hold_every_sample_beside_those_of_its_text(lengths: list[int], data: st.DataObject) -> None:
     pad = torch.arange(6) >= torch.tensor(lengths)[:, None]
     one = st.integers(0, len(lengths) - 1)
-    drawn = data.draw(st.none() | st.lists(one, min_size=1, max_size=50))
-    index = None if drawn is None else torch.tensor(drawn)
+    index = torch.tensor(data.draw(st.lists(one, min_size=1, max_size=50)))
     order, groups = group_by_text(index, pad)
-    text_of = torch.arange(len(lengths)) if index is None else index
-    assert order.sort().values.tolist() == list(range(len(text_of)))
-    placed = text_of[order]
+    assert order.sort().values.tolist() == list(range(len(index)))
+    placed = index[order]
     for group, samples in zip(groups, placed.split([group.samples for group in groups]), strict=True):
         assert bool((samples.view(len(group.texts), -1) == group.texts[:, None]).all())
         assert len(group.texts) <= TEXTS_OF_A_GROUP and group.words == max(lengths[text] for text in group.texts)

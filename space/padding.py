@@ -1,0 +1,82 @@
+"""Where padding stands, and states without it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+HIDDEN = torch.finfo(torch.bfloat16).min  # a logit of what must not be seen, in any dtype
+
+
+class Padding:
+    """What is padding in N rows of P positions each, and where the others, the real ones, lie in a list of them all.
+
+    Args:
+        pad: (N,P) bool, True = padding; every row has a real position.
+    """
+
+    def __init__(self, pad: Tensor) -> None:
+        self.pad = pad
+
+    @cached_property
+    def some(self) -> bool:
+        """Whether anything is padding; on a GPU, which would have to be waited for, always."""
+        return self.pad.device.type == "cuda" or bool(self.pad.any())
+
+    @cached_property
+    def bias(self) -> Tensor | None:
+        """(N,1,1,P) to add to logits of attention to the positions; None where none is padding."""
+        if not self.some:
+            return None
+        return torch.zeros(self.pad.shape, device=self.pad.device).masked_fill_(self.pad, HIDDEN)[:, None, None]
+
+    @cached_property
+    def real(self) -> Tensor:
+        """(R,) the real positions, counted through all rows."""
+        return (~self.pad).flatten().nonzero().squeeze(1)
+
+    @cached_property
+    def places(self) -> Tensor:
+        """(N,P) where each position stands in the list of real ones; for padding, where some other stands."""
+        return ((~self.pad).flatten().cumsum(0) - 1).clamp_(min=0).view(self.pad.shape)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(N,P,H) -> (R,H), the real positions."""
+        return _Pack.apply(x, self.real) if self.some else x.flatten(0, 1)
+
+    def spread(self, x: Tensor) -> Tensor:
+        """(R,H) -> (N,P,H) with copies of others at padding, whose gradients are not looked at."""
+        return (_Spread.apply(x, self.places, self.real) if self.some else x).view(*self.pad.shape, -1)
+
+
+class _Pack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, real: Tensor) -> Tensor:
+        ctx.save_for_backward(real)
+        ctx.shape = x.shape
+        return x.flatten(0, 1).index_select(0, real)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (real,) = ctx.saved_tensors
+        whole = gradient.new_zeros(ctx.shape)
+        whole.view(-1, ctx.shape[-1]).index_copy_(0, real, gradient)
+        return whole, None
+
+
+class _Spread(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, places: Tensor, real: Tensor) -> Tensor:
+        ctx.save_for_backward(real)
+        return x.index_select(0, places.flatten())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (real,) = ctx.saved_tensors
+        return gradient.index_select(0, real), None, None
