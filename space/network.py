@@ -7,18 +7,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from space.alignment import Alignment
 from space.backbone import Backbone
 from space.context import Context
 from space.geometry import Relation, normalised_boxes, relation_geometry
 from space.inputs import Inputs, rows
+from space.padding import Padding
 from space.relations import Relations
 from space.text_groups import group_by_text
 
-# Texts that go through the encoder together: few enough to be of similar length, enough to keep the device busy.
-TOGETHER = {"cpu": 128}
-TOGETHER_ELSEWHERE = 512
+TOGETHER, TOGETHER_ELSEWHERE = 256, 512  # texts that go through the encoder together, on a CPU and on a GPU
+READ_TOGETHER = 32  # through the LSTM on a CPU: few enough to be of similar length
 
 
 class Texts(NamedTuple):
@@ -94,11 +95,8 @@ class Network(nn.Module):
 
         Texts of similar length go through together, so that the longest does not set the price of all.
         """
-        together = TOGETHER.get(tokens.device.type, TOGETHER_ELSEWHERE)
-        if len(tokens) <= together:
-            return self._aligned(tokens, self._encode(tokens, pad), pad)
         lengths, order = (~pad).sum(1).sort(stable=True)
-        states = None
+        together, states = TOGETHER_ELSEWHERE if pad.is_cuda else TOGETHER, None
         for size, group in zip(lengths.split(together), order.split(together), strict=True):
             longest = int(size[-1])
             part = self._encode(tokens[group, :longest], pad[group, :longest])
@@ -112,22 +110,37 @@ class Network(nn.Module):
         return Texts(states, pad, self.alignment.words(self.embedding(tokens), states, pad))
 
     def _encode(self, tokens: Tensor, pad: Tensor) -> Tensor:
+        """The same of texts in order of their lengths; without padding but on a GPU, which would be waited for."""
+        if pad.is_cuda:
+            return self.backbone.encode(self.lstm(self.embedding(tokens))[0], Context(pad))
+        parts = zip(tokens.split(READ_TOGETHER), pad.split(READ_TOGETHER), strict=True)
+        context = Context(pad, packed=True)
+        return context.whole(self.backbone.encode(torch.cat([self._read(*part) for part in parts]), context))
+
+    def _read(self, tokens: Tensor, pad: Tensor) -> Tensor:
+        """(n,T) token ids and padding, the longest last -> (R,H) states of the real words."""
+        longest = int((~pad[-1]).sum())
         # The LSTM runs forward only, so padding behind the words changes nothing.
-        words, _ = self.lstm(self.embedding(tokens))
-        context = Context(pad, packed=not pad.is_cuda)
-        return context.whole(self.backbone.encode(context.real(words), context))
+        words, _ = self.lstm(self.embedding(tokens[:, :longest]))
+        return Padding(pad[:, :longest]).pack(words)
 
     def encode_images(self, regions: Tensor, boxes: Tensor, image_hw: Tensor, pad: Tensor) -> Images:
         """(I,R,D) features, (I,R,4) boxes, (I,2) sizes and padding -> images ready to meet texts."""
         # Widened only here, so that files, loaders and transfers to a GPU carry split_by_image.
-        features = regions = regions.to(self.region_projection.weight.dtype)
-        if self.box_projection is not None:
-            projected = self.box_projection(normalised_boxes(boxes, image_hw))
-            regions = torch.cat((regions, projected), dim=-1)
+        features = regions.to(self.region_projection.weight.dtype)
         relations = Relations(relation_geometry(boxes), self.relation) if self.backbone.reads_boxes else None
-        states = self.backbone.decode_stem(self.region_projection(regions), Context(pad, relations=relations))
+        states = self.backbone.decode_stem(self._project(features, boxes, image_hw), Context(pad, relations=relations))
         vectors = None if self.alignment is None else self.alignment.regions(features, states, pad)
         return Images(states, pad, relations, vectors)
+
+    def _project(self, features: Tensor, boxes: Tensor, image_hw: Tensor) -> Tensor:
+        """(I,R,D) -> (I,R,H); as the projection of features and projected boxes side by side, multiplied out."""
+        linear, of_box = self.region_projection, self.box_projection
+        if of_box is None:
+            return linear(features)
+        by_features, by_boxes = linear.weight.chunk(2, dim=1)
+        projected = F.linear(features, by_features, linear.bias + by_boxes @ of_box.bias)
+        return projected + F.linear(normalised_boxes(boxes, image_hw), by_boxes @ of_box.weight)
 
     def similarity(self, texts: Texts, images: Images) -> Tensor:
         """(Q,I) similarities of all texts with all images; the network aligns the two."""

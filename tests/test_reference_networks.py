@@ -111,9 +111,11 @@ def watch(name: str, model: Model) -> dict[str, Any]:
     return seen
 
 
-def flat(seen: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The same, each a tensor: of an LSTM its outputs, of the backbone both sides."""
-    words, _ = seen["lstm"]
+def flat(seen: dict[str, Any], inputs: Inputs) -> dict[str, torch.Tensor]:
+    """The same, each a tensor: of an LSTM, which read the texts by length, its outputs; of the backbone both sides."""
+    by_length = (~inputs.tokens_pad).sum(1).argsort(stable=True)
+    words = torch.zeros(*inputs.tokens.shape, seen["lstm"][0].shape[-1])
+    words[by_length, : seen["lstm"][0].shape[1]] = seen["lstm"][0]
     states = seen["backnone"]
     both = {"backnone/0": states.text, "backnone/1": states.regions}
     return {older: made for older, made in seen.items() if older != "backnone"} | {"lstm": words} | both
@@ -133,7 +135,7 @@ def test_outputs_and_intermediates(name: str) -> None:
     seen = watch(name, model)
     with torch.no_grad():
         found = outputs(name, model, given)
-    ours, prefix = flat(seen), "intermediates/"
+    ours, prefix = flat(seen, given.inputs), "intermediates/"
     recorded = {key.removeprefix(prefix): value for key, value in given.tensors.items() if key.startswith(prefix)}
     assert ours.keys() == recorded.keys()  # none is left out, on either side
     for older, wanted in recorded.items():

@@ -9,7 +9,6 @@ from tiny import TOKENS, fixed, inputs, model
 
 from space.backbone import Block
 from space.inputs import Inputs
-from space.network import TOGETHER
 
 ENCODER = ("self_att_64", "feed_forward")
 DECODER = ("self_att_64", "rel_self_att_64", "guided_att_64", "rel_self_att_64", "feed_forward")
@@ -47,12 +46,14 @@ def test_texts_of_similar_length_together_equal_all_at_once(monkeypatch: pytest.
     tokens = torch.randint(3, 20, pad.shape, generator=g).masked_fill(pad, 0)
     weight = torch.randn(11, 8, 64, generator=g).masked_fill(pad[..., None], 0)
     found = []
-    for together in (100, 3):
-        monkeypatch.setitem(TOGETHER, "cpu", together)
+    for together, read_together in ((100, 100), (100, 3), (4, 3)):
+        monkeypatch.setattr("space.network.TOGETHER", together)
+        monkeypatch.setattr("space.network.READ_TOGETHER", read_together)
         states = network.encode_texts(tokens, pad).states
         gradients = torch.autograd.grad((states * weight).sum(), list(network.lstm.parameters()))
         found.append((states[~pad], *gradients))
-    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-5)
+    for other in found[1:]:
+        torch.testing.assert_close(found[0], other, atol=1e-5, rtol=1e-5)
 
 
 def test_the_stem_ends_before_the_first_guided_attention() -> None:
