@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable
 
+from common.waiting import bound_waiting
+
 
 class UserError(Exception):
     """A mistake the user can mend. The text is one clear sentence: what is wrong, where, what to do."""
@@ -39,6 +41,7 @@ def check_known(flag: str, name: str, known: Iterable[str], title: str) -> None:
 
 def run_module(name: str) -> None:
     """Run the ``main`` of a module as ``run`` does, its import included, which takes seconds where it needs torch."""
+    bound_waiting()
     run(lambda: importlib.import_module(name).main())
 
 

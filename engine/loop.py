@@ -18,9 +18,10 @@ from engine import checkpoint
 from engine.batches import EpochBatches, load_epoch
 from engine.log import RunLog, numbers
 from engine.optim import Training, rate
-from engine.run import RunFiles
+from engine.run import RunFiles, RunOptions
 from engine.runtime import Runtime
 from engine.shortages import shortages_told
+from engine.threads import free_to_choose, settle
 
 
 class Stage(Protocol):
@@ -33,6 +34,9 @@ class Stage(Protocol):
 
     def train_step(self, batch: Any, lr: float, epoch: int) -> Mapping[str, Tensor]:
         """One step; returns detached scalars, ``loss`` among them."""
+
+    def rehearse(self, batch: Any) -> None:
+        """What a step computes most of, without moving anything."""
 
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:
         """After the last step of an epoch: numbers for the log by group (``val``), and whether to stop here."""
@@ -54,11 +58,12 @@ class Loop:
         runtime: Runtime,
         files: RunFiles,
         log: RunLog,
-        workers: int,
+        options: RunOptions,
         identity: Mapping[str, Any],
     ) -> None:
         self.stage, self.training, self.runtime = stage, training, runtime
-        self.files, self.log, self.workers, self.identity = files, log, workers, identity
+        self.files, self.log, self.workers, self.identity = files, log, options.workers, identity
+        self.threads: int | None = None if options.threads == "auto" else options.threads
         self.epoch, self.step, self.totals, self.finished = 0, 0, {}, False
 
     def run(self) -> None:
@@ -69,11 +74,23 @@ class Loop:
             KeyboardInterrupt: the run was told to stop, and is saved.
         """
         with _stop_after_step() as stopped, shortages_told():
+            self._set_threads()
             while self.epoch < self.training.epochs and not self.finished:
                 self._train_epoch(stopped)
                 self._close_epoch()
                 if stopped:  # while it was scored
                     self._stop(f"after epoch {self.epoch}/{self.training.epochs}")
+
+    def _set_threads(self) -> None:
+        on_cpu, over = self.runtime.device.type == "cpu", self.finished or self.epoch >= self.training.epochs
+        if self.threads is None and on_cpu and free_to_choose() and not over:
+            random, most = torch.get_rng_state(), torch.get_num_threads()
+            batch = EpochBatches(self.stage.split, self.training.batch_size, self.runtime, "train", self.epoch)[0]
+            self.threads = settle(lambda: self.stage.rehearse(batch), most)
+            torch.set_rng_state(random)
+            self.log.info(f"threads: {self.threads} of {most}, the fastest now (threads=<number> to say otherwise)")
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
 
     def _train_epoch(self, stopped: list[int]) -> None:
         if self.step == 0:
@@ -138,6 +155,7 @@ class Loop:
             "step": self.step,
             "finished": self.finished,
             "totals": {name: float(total) for name, total in self.totals.items()},
+            "threads": self.threads,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.runtime.device) if cuda else None,
             "stage": self.stage.state_dict(),
@@ -152,6 +170,8 @@ class Loop:
         place = f"in epoch {self.epoch + 1}/{self.training.epochs}, step {self.step}"
         self.log.info("the run was over; what it found is shown again" if over else f"going on {place}")
         self.totals = dict(state["totals"])
+        # With another number of threads sums would be rounded otherwise.
+        self.threads = self.threads or state["threads"]
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None and self.runtime.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"], self.runtime.device)

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse.typing import NonNegativeInt
 
@@ -17,6 +17,7 @@ from common.errors import UserError
 from common.numbers import whole
 
 Workers = whole(0, 1000)
+Threads = whole(1, 1024)
 MOST_BYTES = 150  # of a run's name; what is written for a run adds to it, and file systems take 255
 MAY_CHANGE = ("epochs", "save_minutes", "val_every", "root", "test_split")
 
@@ -32,6 +33,7 @@ class RunOptions:
         gpu: number of the GPU, or cpu; by default the first GPU if there is one.
         workers: processes that make batches; 0 makes them in the main process.
         precision: fp32, bf16, or auto for what the hardware multiplies natively.
+        threads: on a CPU; auto takes OMP_NUM_THREADS or measures what is fastest now. A run that goes on keeps its own.
         logs: folder for everything a run writes.
     """
 
@@ -41,6 +43,7 @@ class RunOptions:
     gpu: str = ""
     workers: Workers = 0
     precision: str = "auto"
+    threads: Threads | Literal["auto"] = "auto"
     logs: str = "logs"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.table import Table
 
 from common.errors import UserError, check_known
@@ -120,7 +121,7 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
         f"{runtime.device}{' in bf16' if runtime.bf16 else ''}\n{len(stage.split):,} samples train, "
         f"{len(stage.val):,} validate; {len(task.words):,} words"
     )
-    loop = Loop(stage, settings, runtime, files, log, config.top.workers, same)
+    loop = Loop(stage, settings, runtime, files, log, config.top, same)
     if state:
         loop.resume(state)
     loop.run()
@@ -176,6 +177,7 @@ def report(
             "genotype": {"encoder": trained.genotype.encoder, "decoder": trained.genotype.decoder},
             "data": {name: task.features(name).fingerprint for name in splits},
             "seed": config.top.seed,
+            "threads": torch.get_num_threads(),
             "commit": commit(),
             "date": today(),
             "metrics": results,

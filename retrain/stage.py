@@ -48,11 +48,20 @@ class RetrainStage:
 
     def train_step(self, batch: Batch, lr: float, epoch: int) -> Mapping[str, Tensor]:
         """One step of Adam."""
+        losses = self._backward(batch)
+        norm = optim.step(self.optimiser, lr, self.settings.clip)
+        return {**{name: value.detach() for name, value in losses.items()}, "grad_norm": norm}
+
+    def rehearse(self, batch: Batch) -> None:
+        """The step's way there and back."""
+        self._backward(batch)
+        self.optimiser.zero_grad()
+
+    def _backward(self, batch: Batch) -> dict[str, Tensor]:
         with self.runtime.autocast():
             losses = self.task.loss(self.model, batch)
         losses["loss"].backward()
-        norm = optim.step(self.optimiser, lr, self.settings.clip)
-        return {**{name: value.detach() for name, value in losses.items()}, "grad_norm": norm}
+        return losses
 
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:
         """Score the validation split; keep the model if it is the best so far."""

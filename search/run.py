@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     log = RunLog(files.log, state["epoch"] if state else 0)
     log.config(config.as_dict())
     log.info("\n".join([*task.remarks, describe(task, config.space.architectures, stage, runtime)]))
-    loop = Loop(stage, config.search, runtime, files, log, config.top.workers, same)
+    loop = Loop(stage, config.search, runtime, files, log, config.top, same)
     if state:
         loop.resume(state)
     loop.run()
@@ -158,6 +158,7 @@ def complete(genotype: Genotype, task: Task, config: Config) -> Genotype:
         **genotype.provenance,
         "config": config.as_dict(),
         "seed": config.top.seed,
+        "threads": torch.get_num_threads(),
         "commit": commit(),
         "data": task.fingerprint,
         "date": today(),

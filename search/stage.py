@@ -109,6 +109,11 @@ class SearchStage:
             self._arch_step()
         return {**{name: value.detach() for name, value in losses.items()}, "grad_norm": norm}
 
+    def rehearse(self, batch: Batch) -> None:
+        """A weight step's way there and back, on the path that stands chosen."""
+        self._backward(batch)
+        self.optimiser.zero_grad()
+
     def _backward(self, batch: Batch, share: float = 1.0) -> dict[str, Tensor]:
         with self.runtime.autocast():
             losses = self.task.loss(self.supernet.model, batch)

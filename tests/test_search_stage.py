@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,30 @@ def test_loader_processes_change_no_number(demo: Path, tmp_path: Path, monkeypat
     for workers in (0, 2):
         search([*settings("search", "itm", demo, f"w{workers}"), f"--workers={workers}", "--data.hard_from=1"])
     assert metrics("w0") == metrics("w2")
+
+
+def test_measuring_threads_moves_nothing_and_a_run_keeps_its_number(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rehearsed = []
+
+    def settled(step: Callable[[], None], most: int) -> int:
+        rehearsed.extend(step() for _ in range(3))
+        return 1
+
+    monkeypatch.setattr("engine.loop.free_to_choose", lambda: True)
+    monkeypatch.setattr("engine.loop.settle", settled)
+    for version, said in (("measured", []), ("said", ["--threads=1"])):
+        search([*settings("search", "itm", demo, version), "--model.dropout=0.1", *said])
+    assert len(rehearsed) == 3 and metrics("measured") == metrics("said")
+    assert "threads: 1 of 1, the fastest now" in capsys.readouterr().out
+    assert checkpoint.load(Path("logs/ckpts/measured/last.pt"))["threads"] == 1
+
+    # One that goes on does not measure again.
+    longer = [*settings("search", "itm", demo, "measured"), "--model.dropout=0.1", "--search.epochs=3"]
+    search([*longer, "--resume=true"])
+    assert len(rehearsed) == 3
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(

@@ -1,0 +1,55 @@
+"""How many threads a run on a CPU computes with: what is fastest on the machine as it is now."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+TRIED = 3  # steps that a number of threads is judged by, after one that warms it up
+WORTH = 1.1  # more threads must be so many times as fast as fewer
+
+
+def settle(step: Callable[[], None], most: int) -> int:
+    """Find the number of threads to take: all of them, halves of that, or one.
+
+    Waiting threads leave their core after a moment (common/waiting.py), so that even all of them stay bearable where
+    other work comes later.
+
+    Args:
+        step: does what the run will do again and again, and leaves nothing behind.
+        most: threads there are.
+
+    Returns:
+        The fewest that are about as fast as any.
+    """
+    taken: dict[int, float] = {}
+    for threads in halves(most):
+        taken[threads] = _seconds(step, threads)
+        if taken[threads] > 2 * min(taken.values()):
+            break
+    return min(threads for threads, seconds in taken.items() if seconds <= WORTH * min(taken.values()))
+
+
+def halves(most: int) -> list[int]:
+    """``most``, half of it, and so on to 1."""
+    return [most] if most == 1 else [most, *halves(most // 2)]
+
+
+def free_to_choose() -> bool:
+    """Whether nobody has said how many threads to take."""
+    return not os.environ.get("OMP_NUM_THREADS") and torch.get_num_threads() > 1
+
+
+def _seconds(step: Callable[[], None], threads: int) -> float:
+    torch.set_num_threads(threads)
+    step()
+    taken = []
+    for _ in range(TRIED):
+        began = time.perf_counter()
+        step()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
