@@ -53,6 +53,17 @@ SHAPES = {
     "vqa": Shape(100, 14, 2048, False, 5),
     "vgd": Shape(100, 14, 2048, False, 7),
 }
+# What people have who sit at a laptop: task and shape of small real sets, and of the demo.
+LAPTOP = {
+    "colors": ("vgd", Shape(3, 14, 54, True, 1)),
+    "easyvqa": ("vqa", Shape(16, 14, 320, True, 5)),
+    "flickr8k": ("itm", Shape(36, 14, 512, True, 5)),
+}
+DEMO = {
+    "itm": Shape(12, 50, 96, True, 5),
+    "vqa": Shape(12, 14, 96, True, 5),
+    "vgd": Shape(12, 14, 96, True, 7),
+}
 
 
 def region_counts(shape: Shape, images: int, rng: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import textbook
 from benchmarks.data import SHAPES, World, make_world
-from benchmarks.measure import Row
+from benchmarks.measure import Planned, Row
 from benchmarks.steps import BATCH, networks, relative
 from engine.batches import WINDOW, shuffled
 from engine.runtime import Runtime
@@ -20,19 +20,16 @@ from tasks.vqa import predict
 PLAIN_PAIRS = 64  # pairs that the plain scoring takes at a time
 
 
-def scoring(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
-    """Scores of all pairs of some images and captions, and of mined negatives."""
-    world = make_world("itm", root / "scoring", max(4, samples // 2), SHAPES["itm"])
-    images = np.unique(world.images)
-    matrix = np.stack(np.divmod(np.arange(len(images) * len(images)), len(images)), axis=1)
-    for width in (256, 512):
-        yield _pairs_row(f"itm scoring, H {width}", world, matrix, width, runtime)
-    drawn = np.random.default_rng(2).integers(len(images), size=(len(matrix), 2))
-    for width in (256, 512):
-        yield _pairs_row(f"itm negative mining, H {width}", world, drawn, width, runtime)
+def _scoring(mined: bool, width: int, root: Path, runtime: Runtime, samples: int) -> Row:
+    """Scores of all pairs of some images and captions, or of as many drawn ones as for mined negatives."""
+    world = make_world("itm", root / f"pairs-{mined}-{width}", max(4, samples // 2), SHAPES["itm"])
+    count = len(np.unique(world.images))
+    matrix = np.stack(np.divmod(np.arange(count * count), count), axis=1)
+    drawn = np.random.default_rng(2).integers(count, size=(len(matrix), 2))
+    return _pairs_row(world, drawn if mined else matrix, width, runtime)
 
 
-def _pairs_row(title: str, world: World, pairs: np.ndarray, width: int, runtime: Runtime) -> Row:
+def _pairs_row(world: World, pairs: np.ndarray, width: int, runtime: Runtime) -> Row:
     """Pairs (text, image); ours takes all of them, the plain side the first few, one text and one image a pair."""
     model, other = networks("itm", width, runtime)
     model.eval(), other.eval()
@@ -65,17 +62,12 @@ def _pairs_row(title: str, world: World, pairs: np.ndarray, width: int, runtime:
         with torch.no_grad():
             return relative(torch.from_numpy(scored(some)), plain_scores(some))
 
-    return Row(title, "pairs", ours, theirs, check, 8)
+    return Row("pairs", ours, theirs, check, 8)
 
 
-def evaluation(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
-    """Answers and boxes of a whole split, reading included."""
-    for name in ("vqa", "vgd"):
-        world = make_world(name, root / "evaluation", samples, SHAPES[name])
-        yield _evaluation_row(name, world, runtime)
-
-
-def _evaluation_row(name: str, world: World, runtime: Runtime) -> Row:
+def _evaluation(name: str, root: Path, runtime: Runtime, samples: int) -> Row:
+    """Answers or boxes of a whole split, reading included."""
+    world = make_world(name, root / "evaluation", samples, SHAPES[name])
     model, other = networks(name, 512, runtime)
     model.eval(), other.eval()
     split, count = world.split, len(world.split)
@@ -109,17 +101,12 @@ def _evaluation_row(name: str, world: World, runtime: Runtime) -> Row:
         real = ~batch.inputs.regions_pad[batch.inputs.image_index]
         return relative(made[0].cpu()[real], wanted[0][:, : real.shape[1]].cpu()[real])
 
-    return Row(f"{name} evaluation, H 512", "samples", ours, theirs, check, 4)
+    return Row("samples", ours, theirs, check, 4)
 
 
-def loader(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
+def _loader(name: str, root: Path, runtime: Runtime, samples: int) -> Row:
     """Batches from the disk (from its cache, on both sides)."""
-    for name in SHAPES:
-        world = make_world(name, root / "loader", WINDOW * samples, SHAPES[name])
-        yield _loader_row(name, world, samples)
-
-
-def _loader_row(name: str, world: World, samples: int) -> Row:
+    world = make_world(name, root / "loader", WINDOW * samples, SHAPES[name])
     store, shape, draws = world.task.store, world.shape, np.random.default_rng(3)
     images = np.unique(world.images)
     # Ours reads the batches of an epoch; to the plain side, which pads to a constant, all batches are alike.
@@ -141,4 +128,13 @@ def _loader_row(name: str, world: World, samples: int) -> Row:
         alike = torch.equal(pad, others[2][:, :wide]) and torch.equal(boxes, others[1][:, :wide])
         return relative(regions, others[0][:, :wide]) if alike else float("inf")
 
-    return Row(f"{name} loader", "images", ours, theirs, check, 8)
+    return Row("images", ours, theirs, check, 8)
+
+
+SCORING = [
+    Planned(f"{what}-{width}", partial(_scoring, mined, width))
+    for what, mined in (("scoring", False), ("mining", True))
+    for width in (256, 512)
+]
+EVALUATION = [Planned(f"evaluation-{name}", partial(_evaluation, name)) for name in ("vqa", "vgd")]
+LOADER = [Planned(f"loader-{name}", partial(_loader, name)) for name in SHAPES]

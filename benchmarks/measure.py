@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+
+from engine.runtime import Runtime
 
 
 @dataclass
@@ -19,20 +23,37 @@ class Row:
     """A comparison.
 
     Args:
-        name: what is done.
         unit: what is counted: steps, pairs, samples.
         ours: does it once; returns how many units it did.
         textbook: does the same, or a part of it.
         check: the largest difference of the two results, relative.
         target: the least ratio wanted.
+        threads: that both sides use on a processor, and its own time counts; None for all threads and time on the wall.
     """
 
-    name: str
     unit: str
     ours: Callable[[], int]
     textbook: Callable[[], int]
     check: Callable[[], float]
     target: float
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A row that is built when its turn comes.
+
+    Args:
+        name: letters, digits and hyphens.
+        make: builds it, given a folder for data, the runtime and the samples of a batch.
+    """
+
+    name: str
+    make: Callable[[Path, Runtime, int], Row]
+
+
+class TooLong(Exception):
+    """A row would take longer than there is time; the message says how long."""
 
 
 @dataclass
@@ -68,7 +89,9 @@ class Result:
     difference: float
 
 
-def seconds(work: Callable[[], int], device: torch.device) -> tuple[float, int]:
+def seconds(
+    work: Callable[[], int], device: torch.device, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, int]:
     """Time of one call and the units it did; on a GPU by its own events."""
     if device.type == "cuda":
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -78,18 +101,45 @@ def seconds(work: Callable[[], int], device: torch.device) -> tuple[float, int]:
         last.record()
         torch.cuda.synchronize()
         return first.elapsed_time(last) / 1000, units
-    start = time.perf_counter()
+    start = clock()
     units = work()
-    return time.perf_counter() - start, units
+    return clock() - start, units
 
 
-def compare(row: Row, device: torch.device, turns: int, peaks: Mapping[str, float]) -> Result:
-    """Check a row, warm both sides up while counting products and memory, then time them turn by turn."""
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Use so many threads for a while; None changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def compare(
+    name: str, row: Row, device: torch.device, turns: int, peaks: Mapping[str, float], left: float = math.inf
+) -> Result:
+    """Check a row, warm both sides up while counting products and memory, then time them turn by turn.
+
+    Raises:
+        TooLong: the first call of both sides shows that it would take more than ``left`` seconds.
+    """
+    with threads(row.threads):
+        return _compare(name, row, device, turns, peaks, time.monotonic() + left)
+
+
+def _compare(
+    name: str, row: Row, device: torch.device, turns: int, peaks: Mapping[str, float], deadline: float
+) -> Result:
+    clock = time.process_time if row.threads else time.perf_counter
     difference = row.check()
     flops, memory = {}, {}
     sides = {"ours": row.ours, "textbook": row.textbook}
+    needed = sum(seconds(work, device)[0] for work in sides.values()) * (turns + 2)
+    if time.monotonic() + needed > deadline:
+        raise TooLong(f"would take {needed:.2g} s, more than is left of its minutes")
     for side, work in sides.items():
-        work()
         memory[side] = peak_memory(work, device)
         with FlopCounterMode(display=False) as counter:
             units = work()
@@ -97,12 +147,12 @@ def compare(row: Row, device: torch.device, turns: int, peaks: Mapping[str, floa
     taken: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(turns):
         for side, work in sides.items():
-            spent, units = seconds(work, device)
+            spent, units = seconds(work, device, clock)
             taken[side].append(spent / units)
     costs = {side: _cost(taken[side], memory[side], flops[side], peaks[side]) for side in sides}
     ratio = costs["ours"].rate / costs["textbook"].rate
     flops_ratio = flops["textbook"] / flops["ours"] if flops["ours"] else None
-    return Result(row.name, row.unit, costs["ours"], costs["textbook"], ratio, flops_ratio, row.target, difference)
+    return Result(name, row.unit, costs["ours"], costs["textbook"], ratio, flops_ratio, row.target, difference)
 
 
 def _cost(taken: list[float], memory: float, flops: float, peak: float) -> Cost:

@@ -7,30 +7,36 @@ import dataclasses
 import datetime
 import gc
 import json
+import math
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.evaluation import evaluation, loader, scoring
-from benchmarks.measure import Result, Row, compare, matmul_peak
+from benchmarks.evaluation import EVALUATION, LOADER, SCORING
+from benchmarks.measure import Planned, Result, TooLong, compare, matmul_peak
 from benchmarks.memory import memory_rows
-from benchmarks.steps import BATCH, retrain, search
+from benchmarks.steps import BATCH, DEMO_ROWS, LAPTOP_ROWS, RETRAIN, SEARCH
 from common.arguments import Parser, home_path
 from common.errors import run
 from engine.runtime import Runtime, start
 
 SAME = 1e-4  # relative difference of losses that fp32 may leave
 OUT = Path("logs/bench")
-GROUPS: dict[str, Callable[[Path, Runtime, int], Iterator[Row]]] = {
-    "search": search,
-    "retrain": retrain,
-    "scoring": scoring,
-    "evaluation": evaluation,
-    "loader": loader,
+MEMORY = "memory"
+GROUPS: dict[str, Sequence[Planned]] = {
+    "search": SEARCH,
+    "retrain": RETRAIN,
+    "laptop": LAPTOP_ROWS,
+    "demo": DEMO_ROWS,
+    "scoring": SCORING,
+    "evaluation": EVALUATION,
+    "loader": LOADER,
+    MEMORY: [],
 }
 HEAD = (
     f"{'':34} {'ours':>9} {'plain':>9}  {'ratio':>6} {'wanted':>6} {'FLOPs':>6}"
@@ -49,28 +55,51 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{facts['machine']}, {facts['threads']} threads, torch {facts['torch']}, {facts['precision']}")
     reached = ", ".join(f"{str(dtypes[side])[6:]} {peak / 1e9:.0f}" for side, peak in peaks.items())
     print(f"GFLOP/s of large matrix products (ours, plain): {reached}; load {facts['load']}\n\n{HEAD}")
-    results = []
     with tempfile.TemporaryDirectory() as folder:
-        for group in [name for name in options.rows if name in GROUPS]:
-            for row in GROUPS[group](Path(folder), runtime, options.batch):
-                result = compare(row, runtime.device, options.turns, peaks)
-                results.append(result)
-                print(line(result), flush=True)
-                del row
-                gc.collect()
-        memory = memory_rows(Path(folder), options.quick) if "memory" in options.rows else {}
+        results, skipped = measure(options, Path(folder), runtime, peaks)
+        memory = memory_rows(Path(folder), options.quick) if MEMORY in options.rows else {}
     for name, value in memory.items():
         print(f"{name}: {value:.0f} MB anonymous at the peak (wanted: under 4000)")
-    _write(options.out, facts, results, memory)
+    _write(options.out, {**facts, "skipped": skipped}, results, memory)
     wrong = [result.name for result in results if not result.difference < SAME]
     if wrong:
         raise SystemExit(f"ours and the plain implementation differ in: {', '.join(wrong)}")
 
 
+def measure(
+    options: argparse.Namespace, folder: Path, runtime: Runtime, peaks: Mapping[str, float]
+) -> tuple[list[Result], list[str]]:
+    """The rows asked for as far as the minutes reach, and the names of those they did not reach."""
+    results, skipped = [], []
+    deadline = time.monotonic() + 60 * options.minutes
+    for planned in chosen(options.rows):
+        left = deadline - time.monotonic()
+        try:
+            if left <= 0:
+                raise TooLong("the time is over")
+            row = planned.make(folder, runtime, options.batch)
+            results.append(compare(planned.name, row, runtime.device, options.turns, peaks, left))
+            print(line(results[-1]), flush=True)
+        except TooLong as error:
+            skipped.append(planned.name)
+            print(f"{planned.name}: skipped, {error}", flush=True)
+        row = None  # a network and its data, before the next ones are made
+        gc.collect()
+    return results, skipped
+
+
+def chosen(names: Sequence[str]) -> Iterator[Planned]:
+    """Rows by their own names or their group's."""
+    for group, rows in GROUPS.items():
+        yield from (row for row in rows if group in names or row.name in names)
+
+
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    names = [*GROUPS, "memory"]
-    parser.add_argument("--rows", default=",".join(names), help=f"comma-separated, of {', '.join(names)}")
+    parser.add_argument(
+        "--rows", default=",".join(GROUPS), help=f"comma-separated groups ({', '.join(GROUPS)}) or rows"
+    )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="rows that do not fit into them are skipped")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of ours; plain is fp32")
     parser.add_argument("--quick", action="store_true", help="batch 8, one turn: whether it runs, not how fast")
@@ -78,6 +107,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=home_path, default=OUT, help="folder of the JSON")
     options = parser.parse_args(argv)
     options.rows = options.rows.split(",")
+    names = [*GROUPS, *(row.name for rows in GROUPS.values() for row in rows)]
     unknown = [name for name in options.rows if name not in names]
     if unknown:
         parser.error(f"no rows {', '.join(unknown)}; choose among {', '.join(names)}")

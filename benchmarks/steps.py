@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from benchmarks import textbook
-from benchmarks.data import SHAPES, Shape, expand, task_of, training_batches
-from benchmarks.measure import Row
+from benchmarks.data import DEMO, LAPTOP, SHAPES, Shape, expand, task_of, training_batches
+from benchmarks.measure import Planned, Row
 from engine import optim
 from engine.runtime import Runtime
-from genotypes.genotype import load
+from genotypes.genotype import Genotype, load
 from search.arch_step import arch_step
 from search.estimators import Full
 from search.mixed import MixedOp
@@ -32,6 +32,7 @@ from tasks.base import Batch, eval_mode
 BATCH = 64
 RATE = 1e-4
 TASKS = ("itm", "vqa", "vgd")
+DEMO_DECODER = ("guided_att_16", "feed_forward", "rel_self_att_16", "feed_forward")
 
 
 def plain(model: Model, encoder: list[Any], decoder: list[Any], width: int, dropout: float) -> textbook.Textbook:
@@ -71,20 +72,35 @@ def supernets(
     return supernet, plain(supernet.model, *sides, width, dropout)
 
 
-def network_of(name: str, width: int, runtime: Runtime, dropout: float = 0.1) -> Model:
-    """The published network of a task."""
-    genotype = load(f"mmnas_{name}")
+def network_of(
+    name: str,
+    width: int,
+    runtime: Runtime,
+    dropout: float = 0.1,
+    shape: Shape | None = None,
+    genotype: Genotype | None = None,
+) -> Model:
+    """The network of a genotype, by default the published one of the task, for regions of a shape."""
+    genotype, shape = genotype or load(f"mmnas_{name}"), shape or SHAPES[name]
 
     def blocks(**sizes: float) -> tuple[list[Block], list[Block]]:
         return tuple([Block(one, **sizes) for one in side] for side in (genotype.encoder, genotype.decoder))
 
-    task = task_of(name, Width(SHAPES[name].width))
+    task = task_of(name, Width(shape.width))
     return assemble(task, ModelSettings(dropout=dropout), width, blocks).to(runtime.device)
 
 
-def networks(name: str, width: int, runtime: Runtime, dropout: float = 0.1) -> tuple[Model, textbook.Textbook]:
+def networks(
+    name: str,
+    width: int,
+    runtime: Runtime,
+    dropout: float = 0.1,
+    shape: Shape | None = None,
+    genotype: Genotype | None = None,
+) -> tuple[Model, textbook.Textbook]:
     """The same, and the plain one."""
-    model, genotype = network_of(name, width, runtime, dropout), load(f"mmnas_{name}")
+    genotype = genotype or load(f"mmnas_{name}")
+    model = network_of(name, width, runtime, dropout, shape, genotype)
     return model, plain(model, list(genotype.encoder), list(genotype.decoder), width, dropout)
 
 
@@ -157,14 +173,6 @@ def plain_step(name: str, other: textbook.Textbook, given: Given) -> Callable[[]
     return step
 
 
-def search(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
-    """Weight and architecture steps of the published search."""
-    for name in TASKS:
-        supernet, other = supernets(name, SpaceSettings(), 256, runtime)
-        yield weight_row(name, supernet, other, samples, runtime)
-        yield arch_row(name, supernet, other, samples, runtime)
-
-
 def in_parts(name: str, samples: int, runtime: Runtime) -> list[list[Batch]]:
     """Architecture batches of so many samples, each a list of its parts."""
     count = -(-samples // TOGETHER.get(runtime.device.type, samples))
@@ -198,7 +206,7 @@ def weight_row(name: str, supernet: Supernet, other: textbook.Textbook, samples:
         choose(torch.Generator().manual_seed(1))
         return same_loss(name, supernet.model, other, given)
 
-    return Row(f"search {name}, weight step", "steps", walk, walk_plainly, check, 4)
+    return Row("steps", walk, walk_plainly, check, 4)
 
 
 def arch_row(name: str, supernet: Supernet, other: textbook.Textbook, samples: int, runtime: Runtime) -> Row:
@@ -250,19 +258,49 @@ def arch_row(name: str, supernet: Supernet, other: textbook.Textbook, samples: i
         supernet.model.train(), other.train()
         return max(difference, relative(moved, wanted))
 
-    return Row(f"search {name}, architecture step", "steps", ours, theirs, check, 4)
+    return Row("steps", ours, theirs, check, 4)
 
 
-def retrain(root: Path, runtime: Runtime, samples: int) -> Iterator[Row]:
-    """Steps of the published networks."""
-    for name in TASKS:
-        model, other = networks(name, 512, runtime)
-        given = batches(name, SHAPES[name], samples, runtime)
-        ours, theirs = own_step(name, model, given, runtime, list(model.parameters())), plain_step(name, other, given)
+def retraining_row(
+    name: str,
+    shape: Shape,
+    width: int,
+    samples: int,
+    runtime: Runtime,
+    genotype: Genotype | None = None,
+    target: float = 4,
+    threads: int | None = None,
+) -> Row:
+    """A step of a fixed network, by default the published one of the task."""
+    model, other = networks(name, width, runtime, 0.1, shape, genotype)
+    given = batches(name, shape, samples, runtime)
+    ours, theirs = own_step(name, model, given, runtime, list(model.parameters())), plain_step(name, other, given)
+    return Row("steps", ours, theirs, lambda: same_loss(name, model, other, given), target, threads)
 
-        def check(
-            name: str = name, model: Model = model, other: textbook.Textbook = other, given: Given = given
-        ) -> float:
-            return same_loss(name, model, other, given)
 
-        yield Row(f"retrain {name}, step", "steps", ours, theirs, check, 4)
+def _searching(make: Callable[..., Row], name: str, root: Path, runtime: Runtime, samples: int) -> Row:
+    return make(name, *supernets(name, SpaceSettings(), 256, runtime), samples, runtime)
+
+
+def _retraining(name: str, root: Path, runtime: Runtime, samples: int) -> Row:
+    return retraining_row(name, SHAPES[name], 512, samples, runtime)
+
+
+def _laptop(name: str, root: Path, runtime: Runtime, samples: int) -> Row:
+    task, shape = LAPTOP[name]
+    return retraining_row(task, shape, 128, samples, runtime, target=3, threads=1)
+
+
+def _demo(name: str, root: Path, runtime: Runtime, samples: int) -> Row:
+    layout = Genotype(name, ("self_att_16", "feed_forward"), DEMO_DECODER)
+    return retraining_row(name, DEMO[name], 128, max(1, samples // 2), runtime, layout, threads=1)
+
+
+SEARCH = [
+    Planned(f"search-{name}-{part}", partial(_searching, make, name))
+    for name in TASKS
+    for part, make in (("weights", weight_row), ("architecture", arch_row))
+]
+RETRAIN = [Planned(f"retrain-{name}", partial(_retraining, name)) for name in TASKS]
+LAPTOP_ROWS = [Planned(f"laptop-{name}", partial(_laptop, name)) for name in LAPTOP]
+DEMO_ROWS = [Planned(f"demo-{name}", partial(_demo, name)) for name in DEMO]

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HEAD = 64
-
 
 class Dense(NamedTuple):
     """B samples, each with its own text and its own image, padded to constants."""
@@ -37,9 +35,9 @@ class Dense(NamedTuple):
 class Attention(nn.Module):
     """Multi-head attention of one of three kinds: self, guided (by the text), relation (between boxes)."""
 
-    def __init__(self, kind: str, width: int, dropout: float, relation_width: int) -> None:
+    def __init__(self, kind: str, head: int, width: int, dropout: float, relation_width: int) -> None:
         super().__init__()
-        self.kind, self.heads = kind, width // HEAD
+        self.kind, self.head, self.heads = kind, head, width // head
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
@@ -51,10 +49,10 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, pad: Tensor, text: Tensor, text_pad: Tensor, relation: Tensor) -> Tensor:
         memory, hidden = (text, text_pad) if self.kind == "guided" else (x, pad)
         b, n, width = x.shape
-        q = self.query(x).view(b, n, self.heads, HEAD).transpose(1, 2)
-        k = self.key(memory).view(b, -1, self.heads, HEAD).transpose(1, 2)
-        v = self.value(memory).view(b, -1, self.heads, HEAD).transpose(1, 2)
-        logits = torch.matmul(q, k.transpose(2, 3)) / math.sqrt(HEAD)
+        q = self.query(x).view(b, n, self.heads, self.head).transpose(1, 2)
+        k = self.key(memory).view(b, -1, self.heads, self.head).transpose(1, 2)
+        v = self.value(memory).view(b, -1, self.heads, self.head).transpose(1, 2)
+        logits = torch.matmul(q, k.transpose(2, 3)) / math.sqrt(self.head)
         if self.kind == "relation":
             weight = torch.relu(self.relation(relation)).permute(0, 3, 1, 2)
             logits = logits + torch.log(torch.clamp(weight, min=1e-6))
@@ -75,7 +73,7 @@ class FeedForward(nn.Module):
         return self.layers[1](self.dropout(torch.relu(self.layers[0](x))))
 
 
-KINDS = {"self_att_64": "self", "guided_att_64": "guided", "rel_self_att_64": "relation"}
+KINDS = {"self_att": "self", "guided_att": "guided", "rel_self_att": "relation"}
 
 
 class Operation(nn.Module):
@@ -83,8 +81,9 @@ class Operation(nn.Module):
 
     def __init__(self, name: str, width: int, dropout: float, relation_width: int) -> None:
         super().__init__()
-        attends = name in KINDS
-        self.inner = Attention(KINDS[name], width, dropout, relation_width) if attends else FeedForward(width, dropout)
+        kind, _, head = name.rpartition("_")
+        attention = kind in KINDS and Attention(KINDS[kind], int(head), width, dropout, relation_width)
+        self.inner = attention or FeedForward(width, dropout)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=1e-6)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import evaluation, steps
+from benchmarks import evaluation, run, steps
 from benchmarks.data import SHAPES
-from benchmarks.measure import Row, peak_memory
+from benchmarks.measure import Planned, Row, compare, peak_memory
+from common.errors import UserError
 from engine.batches import WINDOW
 from engine.runtime import Runtime, start
 from space.settings import SideSettings, SpaceSettings
@@ -56,14 +59,63 @@ def test_retrain_steps(name: str, runtime: Runtime) -> None:
 
 
 def test_scores_equal_one_text_and_one_image_a_pair(runtime: Runtime, tmp_path: Path) -> None:
-    for row in evaluation.scoring(tmp_path, runtime, 8):
-        assert row.check() < 1e-5, row.name
+    for planned in evaluation.SCORING:
+        assert planned.make(tmp_path, runtime, 8).check() < 1e-5, planned.name
 
 
 def test_evaluation_and_loader_read_the_same(runtime: Runtime, tmp_path: Path) -> None:
-    for row in (*evaluation.evaluation(tmp_path, runtime, 4), *evaluation.loader(tmp_path, runtime, 4)):
-        assert row.check() < 1e-4, row.name
+    for planned in (*evaluation.EVALUATION, *evaluation.LOADER):
+        row = planned.make(tmp_path, runtime, 4)
+        assert row.check() < 1e-4, planned.name
         assert row.ours() and row.textbook()
+
+
+def test_laptop_and_demo_networks_are_the_plain_ones(runtime: Runtime, tmp_path: Path) -> None:
+    for planned in (*steps.LAPTOP_ROWS, *steps.DEMO_ROWS):
+        row = planned.make(tmp_path, runtime, 4)
+        assert row.check() < 1e-4, planned.name
+        assert row.threads == 1
+
+
+def test_rows_are_chosen_by_name_and_by_group() -> None:
+    assert [row.name for row in run.chosen(["demo", "laptop-colors"])] == [
+        "laptop-colors",
+        "demo-itm",
+        "demo-vqa",
+        "demo-vgd",
+    ]
+
+
+def test_an_unknown_row_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises((SystemExit, UserError)) as stopped:
+        run.main(["--rows=demo,nonsense"])
+    assert "no rows nonsense" in str(stopped.value) + capsys.readouterr().err
+
+
+def test_a_row_that_does_not_fit_is_said_to_be_skipped(
+    runtime: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow() -> int:
+        time.sleep(0.25)
+        return 1
+
+    def quick() -> int:
+        return 1
+
+    long, short = (Row("steps", work, work, lambda: 0.0, 1) for work in (slow, quick))
+    rows = [Planned("long", lambda *_: long), Planned("short", lambda *_: short)]
+    monkeypatch.setitem(run.GROUPS, "demo", rows)
+    options = argparse.Namespace(rows=["demo"], minutes=2 / 60, batch=4, turns=3)
+    results, skipped = run.measure(options, tmp_path, runtime, {"ours": 1e9, "textbook": 1e9})
+    assert skipped == ["long"] and [result.name for result in results] == ["short"]
+    assert "long: skipped, would take 2.5 s" in capsys.readouterr().out
+
+
+def test_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    row = Row("steps", torch.get_num_threads, torch.get_num_threads, lambda: 0.0, 1, threads=1)
+    result = compare("threads", row, torch.device("cpu"), 1, {"ours": 1e9, "textbook": 1e9})
+    assert result.difference == 0.0 and torch.get_num_threads() == before
 
 
 def test_memory_of_a_call_is_seen() -> None:
