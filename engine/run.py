@@ -32,7 +32,7 @@ class RunOptions:
         seed: seed of every random choice.
         gpu: number of the GPU, or cpu; by default the first GPU if there is one.
         workers: processes that make batches; 0 makes them in the main process.
-        precision: fp32, bf16, or auto for what the hardware multiplies natively.
+        precision: fp32, bf16, or auto: bf16 where the hardware multiplies it natively; on a CPU from a width of 256.
         threads: on a CPU; auto takes OMP_NUM_THREADS or measures what is fastest now. A run that goes on keeps its own.
         logs: folder for everything a run writes.
     """

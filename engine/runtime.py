@@ -13,6 +13,7 @@ from common.errors import UserError
 from engine.allocator import give_back_large_tensors
 
 PRECISIONS = ("auto", "fp32", "bf16")
+WIDE = 256  # below, casts cost a CPU with matrix units more than its products in bf16 save
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,14 @@ class Runtime:
         return torch.Generator().manual_seed(int(self.rng(*name).integers(2**62)))
 
 
-def start(gpu: str, seed: int, precision: str) -> Runtime:
+def start(gpu: str, seed: int, precision: str, width: int = WIDE) -> Runtime:
     """Choose the device and seed torch.
 
     Args:
         gpu: '' for the first GPU if there is one, otherwise the CPU; 'cpu'; or the number of a GPU.
         seed: at least 0.
-        precision: 'auto' takes bf16 where the hardware multiplies it natively.
+        precision: 'auto' takes bf16 where the hardware multiplies it natively and a network so wide gains by it.
+        width: H of the network.
 
     Raises:
         UserError: no such GPU, several GPUs, or an unknown precision.
@@ -64,7 +66,8 @@ def start(gpu: str, seed: int, precision: str) -> Runtime:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     torch.manual_seed(seed)
-    return Runtime(device, seed, precision == "bf16" or (precision == "auto" and _multiplies_bf16(device)))
+    gains = _multiplies_bf16(device) and (device.type == "cuda" or width >= WIDE)
+    return Runtime(device, seed, precision == "bf16" or (precision == "auto" and gains))
 
 
 def _device(gpu: str) -> torch.device:

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sections={"model": ModelSettings, "retrain": RetrainSettings},
     )
     options: RetrainOptions = config.top
-    runtime = start(options.gpu, options.seed, options.precision)
+    runtime = start(options.gpu, options.seed, options.precision, config.retrain.width)
     if options.run == "train":
         train(config, genotype, runtime)
     else:

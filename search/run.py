@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.search.validate()
     SELECTORS[config.search.selector].check(config.space.architectures)
     config.model.check_width(config.search.width, [*config.space.encoder.candidates, *config.space.decoder.candidates])
-    runtime = start(config.top.gpu, config.top.seed, config.top.precision)
+    runtime = start(config.top.gpu, config.top.seed, config.top.precision, config.search.width)
     allow_files(config.top.workers)
     files = RunFiles(config.top, f"{config.task.name}-search")
     path = Path(config.top.genotypes) / config.task.name / f"{files.version}.json"

@@ -12,7 +12,7 @@ import torch
 
 from common.errors import UserError
 from common.files import atomic_write
-from engine import checkpoint
+from engine import checkpoint, runtime
 from engine.batches import EndlessBatches, EpochBatches, first_images, load_epoch, shuffled
 from engine.log import RunLog
 from engine.optim import Training, rate
@@ -123,6 +123,24 @@ def test_random_streams_depend_on_seed_and_name_alone() -> None:
 def test_devices_that_are_not_there(gpu: str, precision: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         start(gpu, 0, precision)
+
+
+@pytest.mark.parametrize(
+    ("units", "precision", "width", "bf16"),
+    [
+        (True, "auto", 256, True),
+        (True, "auto", 128, False),  # casts cost more than the products save
+        (True, "bf16", 128, True),
+        (True, "fp32", 512, False),
+        (False, "auto", 512, False),
+        (False, "bf16", 512, True),
+    ],
+)
+def test_bf16_is_taken_where_it_pays(
+    monkeypatch: pytest.MonkeyPatch, units: bool, precision: str, width: int, bf16: bool
+) -> None:
+    monkeypatch.setattr(runtime, "_multiplies_bf16", lambda device: units)
+    assert start("cpu", 0, precision, width).bf16 is bf16
 
 
 def test_a_checkpoint_is_whole_or_the_old_one(tmp_path: Path) -> None:
