@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from common.errors import UserError
+from common.progress import track
 from search.judge import Judge
 from search.supernet import Path, Supernet
+from search.tuning import Tuner
 
 MOST = 10_000  # architectures that are all judged
 
@@ -26,10 +28,11 @@ class Selector(ABC):
         supernet: trained.
         judge: scores paths of it.
         generator: of whatever is drawn.
+        tuner: trains paths on their own.
     """
 
-    def __init__(self, supernet: Supernet, judge: Judge, generator: torch.Generator) -> None:
-        self.supernet, self.judge, self.generator = supernet, judge, generator
+    def __init__(self, supernet: Supernet, judge: Judge, generator: torch.Generator, tuner: Tuner) -> None:
+        self.supernet, self.judge, self.generator, self.tuner = supernet, judge, generator, tuner
 
     @classmethod
     def check(cls, architectures: int) -> None:
@@ -64,10 +67,14 @@ class Exact(Selector):
                 f"{MOST:,}; choose search.selector=evolution"
             )
 
+    def ranked(self) -> list[Path]:
+        """Every path, the lowest loss first."""
+        paths = list(product(*(range(len(block.candidates)) for block in self.supernet.blocks)))
+        return [paths[number] for number in self.judge.losses(paths).mean(1).argsort(kind="stable")]
+
     def pick(self) -> Path:
         """By judging every path."""
-        paths = list(product(*(range(len(block.candidates)) for block in self.supernet.blocks)))
-        return paths[int(self.judge.losses(paths).mean(1).argmin())]
+        return self.ranked()[0]
 
 
 class Evolution(Selector):
@@ -78,17 +85,23 @@ class Evolution(Selector):
 
     population, sample, mutation, generations = 100, 25, 0.05, 10
 
-    def pick(self) -> Path:
-        """The best of all that ever lived."""
+    def ranked(self) -> list[Path]:
+        """All that ever lived, the lowest loss first."""
         drawn = [self._drawn() for _ in range(self.population - 1)]
         known: dict[Path, float] = {}
-        alive = deque([Argmax(self.supernet, self.judge, self.generator).pick(), *drawn], maxlen=self.population)
+        alive = deque(
+            [Argmax(self.supernet, self.judge, self.generator, self.tuner).pick(), *drawn], maxlen=self.population
+        )
         self._judge(list(alive), known)
         for _ in range(self.generations):
             born = [self._child(min(self._some(alive), key=known.__getitem__)) for _ in range(self.sample)]
             self._judge(born, known)
             alive.extend(born)
-        return min(known, key=known.__getitem__)
+        return sorted(known, key=known.__getitem__)
+
+    def pick(self) -> Path:
+        """The best of all that ever lived."""
+        return self.ranked()[0]
 
     def _judge(self, paths: list[Path], known: dict[Path, float]) -> None:
         new = [path for path in dict.fromkeys(paths) if path not in known]
@@ -113,4 +126,45 @@ class Evolution(Selector):
         return tuple(np.where(changes.numpy(), choices, parent).tolist())
 
 
-SELECTORS: dict[str, type[Selector]] = {"argmax": Argmax, "exact": Exact, "evolution": Evolution}
+class Halving(Selector):
+    """Trains the best eight from the supernet's weights and drops the worse half, each round twice as long.
+
+    Successive halving (arXiv 1502.07943, algorithm 1) by the training loss summed over a round. A supernet cannot
+    teach every candidate what takes long to learn; a path that has its weights to itself shows in a few hundred steps
+    whether it would learn it.
+    """
+
+    finalists = 8
+    share = 64  # a finalist's first round takes one step for so many weight steps of the search
+
+    def pick(self) -> Path:
+        """The one that is left."""
+        judging = Exact if self.supernet.architectures <= MOST else Evolution
+        alive = self._finalists(judging(self.supernet, self.judge, self.generator, self.tuner).ranked())
+        rounds = (len(alive) - 1).bit_length()
+        first = max(1, self.tuner.planned_steps // self.share)
+        running = {path: self.tuner.begin(path, first * (2**rounds - 1)) for path in alive}
+        for number in range(rounds):
+            turns = [path for path in running for _ in range(first * 2**number)]
+            losses = dict.fromkeys(running, 0.0)
+            for path in track(turns, f"halving, round {number + 1} of {rounds}: {len(running)} networks"):
+                losses[path] = losses[path] + running[path].step()
+            best = sorted(running, key=lambda path, losses=losses: float(losses[path]))
+            running = {path: running[path] for path in best[: -(-len(best) // 2)]}
+        return next(iter(running))
+
+    def _finalists(self, ranked: list[Path]) -> list[Path]:
+        """The best ones that differ in their decoder; of the same decoder the one with the best encoder."""
+        encoder = len(self.supernet.encoder)
+        decoders: dict[Path, Path] = {}
+        for path in ranked:
+            decoders.setdefault(path[encoder:], path)
+        return [*decoders.values()][: self.finalists]
+
+
+SELECTORS: dict[str, type[Selector]] = {
+    "argmax": Argmax,
+    "exact": Exact,
+    "evolution": Evolution,
+    "halving": Halving,
+}

@@ -19,9 +19,11 @@ from search.arch_step import arch_step
 from search.estimators import ESTIMATORS
 from search.judge import Judge
 from search.samplers import SAMPLERS
-from search.selectors import SELECTORS
+from search.selectors import SELECTORS, Selector
 from search.settings import SearchSettings
 from search.supernet import Supernet
+from search.tuning import Tuner
+from space.network import Model
 from tasks.base import Batch, Split, Task, eval_mode
 
 # Samples that go through open gates together, which take several times the memory of a sampled path; on other devices,
@@ -134,8 +136,11 @@ class SearchStage:
         self.arch_steps += 1
 
     def _arch_loss(self, batch: Batch) -> Tensor:
+        return self._loss(self.supernet.model, batch.to(self.runtime.device))
+
+    def _loss(self, model: Model, batch: Batch) -> Tensor:
         with self.runtime.autocast():
-            return self.task.loss(self.supernet.model, batch.to(self.runtime.device))["loss"]
+            return self.task.loss(model, batch)["loss"]
 
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:
         """Note the genotype; score its path on the validation split; stop if it has converged."""
@@ -165,11 +170,15 @@ class SearchStage:
         even = min(map(len, parts))  # where losses are sums, a larger part would count more
         batches = [self.arch_split.batch(part[:even], rng) for part in parts]
         judge = Judge(self.supernet, batches, self._arch_loss, self.runtime.seed)
-        path = SELECTORS[self.settings.selector](self.supernet, judge, self.runtime.generator("selector")).pick()
+        path = self._selector(judge).pick()
         swaps = [{name: list(change) for name, change in block.items()} for block in judge.swaps(path)]
         self.supernet.choose(path)
         encoder = len(self.supernet.encoder)
         return self.genotype().replace(swaps={"encoder": swaps[:encoder], "decoder": swaps[encoder:]})
+
+    def _selector(self, judge: Judge) -> Selector:
+        tuner = Tuner(self.supernet, self.split, self._loss, self.settings, self.runtime)
+        return SELECTORS[self.settings.selector](self.supernet, judge, self.runtime.generator("selector"), tuner)
 
     def unmoved(self) -> list[str]:
         """The blocks with a choice whose alpha is still exactly where this search began."""

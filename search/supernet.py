@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
@@ -39,6 +40,11 @@ class Supernet:
         """Every other parameter."""
         alphas = {id(alpha) for alpha in self.alphas}
         return [p for p in self.model.parameters() if id(p) not in alphas]
+
+    @property
+    def architectures(self) -> int:
+        """How many paths there are."""
+        return math.prod(len(block.candidates) for block in self.blocks)
 
     def choose(self, path: Path) -> None:
         """Choose one candidate per block by its number."""

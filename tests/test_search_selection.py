@@ -90,7 +90,7 @@ def test_swaps_are_changes_of_the_loss_with_an_interval(net: Supernet) -> None:
 
 def test_exact_picks_the_lowest_loss_of_all(net: Supernet) -> None:
     wanted = min(everything(net), key=lambda path: np.mean(alone(net, path)))
-    assert Exact(net, judge(net), torch.Generator()).pick() == wanted
+    assert Exact(net, judge(net), torch.Generator(), None).pick() == wanted
 
 
 def test_exact_refuses_spaces_that_are_too_large_before_a_search_begins() -> None:
@@ -115,7 +115,7 @@ class Known:
 def test_evolution_finds_in_a_large_space_what_drawing_as_many_does_not() -> None:
     net, best = supernet(6, 12), (1, 0, 1, 1, 0, 0, 3, 1, 2, 0, 3, 3, 1, 0, 2, 2, 1, 0)
     known = Known(best)
-    picked = Evolution(net, known, torch.Generator().manual_seed(0)).pick()
+    picked = Evolution(net, known, torch.Generator().manual_seed(0), None).pick()
     drawn = [Uniform().draw(net.blocks, torch.Generator().manual_seed(seed))[0] for seed in range(len(known.judged))]
     assert np.not_equal(picked, best).sum() < Known(best).losses(drawn).min() - 1
     assert (
@@ -129,7 +129,7 @@ def test_evolution_begins_with_the_most_probable_path() -> None:
         for block in net.blocks:
             block.alpha[1] = 12.0
     known = Known((1,) * 10)
-    assert Evolution(net, known, torch.Generator().manual_seed(0)).pick() == (1,) * 10
+    assert Evolution(net, known, torch.Generator().manual_seed(0), None).pick() == (1,) * 10
     assert known.judged[0] == (1,) * 10
 
 
@@ -137,7 +137,7 @@ def test_argmax_asks_no_judge() -> None:
     net = supernet()
     with torch.no_grad():
         net.decoder[1].alpha[2] = 1.0
-    assert Argmax(net, None, torch.Generator()).pick() == (0, 0, 0, 2, 0)
+    assert Argmax(net, None, torch.Generator(), None).pick() == (0, 0, 0, 2, 0)
 
 
 def blocks(*sizes: int) -> list[MixedOp]:

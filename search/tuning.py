@@ -1,0 +1,77 @@
+"""Training of single architectures from the supernet's weights, for those who pick among a few of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine import optim
+from engine.batches import EndlessBatches
+from engine.runtime import Runtime
+from search.supernet import Path, Supernet
+from space.network import Model
+
+WARM_UP = 0.1  # of the steps, until Adam's new moments mean something
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """Trains paths on their own, on the samples that trained the supernet's weights.
+
+    Every path sees the same batches in the same order, with the same numbers drawn, at the same rate: the loss summed
+    over the same steps then differs by architecture alone (training speed as an estimate, arXiv 2006.04492).
+
+    Args:
+        supernet: gives each path the weights to start from, and keeps its own.
+        split: the samples.
+        loss: of a model on a batch.
+        settings: batch size, rate, clipping and epochs of the search; the rate falls along half a cosine.
+        runtime: device and random streams.
+    """
+
+    supernet: Supernet
+    split: Any
+    loss: Callable[[Model, Any], Tensor]
+    settings: optim.Training
+    runtime: Runtime
+
+    def begin(self, path: Path, steps: int) -> Tuned:
+        """A copy of a path's network, to be trained for so many steps at most."""
+        self.supernet.choose(path)
+        return Tuned(self, self.supernet.discretise().train(), steps)
+
+    @property
+    def planned_steps(self) -> int:
+        """Weight steps of the whole search."""
+        return self.settings.epochs * EndlessBatches(self.split, self.settings.batch_size, self.runtime, "").steps
+
+
+class Tuned:
+    """A path's network in training."""
+
+    def __init__(self, tuner: Tuner, model: Model, steps: int) -> None:
+        self.tuner, self.model, self.steps = tuner, model, steps
+        self.optimiser = optim.adam(model.parameters())
+        self.batches = EndlessBatches(tuner.split, tuner.settings.batch_size, tuner.runtime, "tuning")
+        self.taken = 0
+
+    def step(self) -> Tensor:
+        """Take a step; its loss, detached."""
+        settings, runtime = self.tuner.settings, self.tuner.runtime
+        (batch,) = self.batches.parts(self.taken, settings.batch_size)
+        with torch.random.fork_rng():
+            torch.manual_seed(runtime.seed + self.taken)
+            loss = self.tuner.loss(self.model, batch.to(runtime.device))
+            loss.backward()
+        optim.step(self.optimiser, settings.lr * self._factor(), settings.clip)
+        self.taken += 1
+        return loss.detach()
+
+    def _factor(self) -> float:
+        progress = self.taken / self.steps
+        return min(1.0, (self.taken + 1) / (WARM_UP * self.steps)) * 0.5 * (1 + math.cos(math.pi * progress))

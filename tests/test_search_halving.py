@@ -1,0 +1,133 @@
+"""Halving: finalists train on their own, alike, from the supernet's weights, and the slower half goes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from tiny import inputs, loss, supernet
+from torch import Tensor
+
+from engine import optim
+from engine.runtime import Runtime
+from search.selectors import Halving
+from search.supernet import Path, Supernet
+from search.tuning import Tuner
+
+BEST: Path = (1, 0, 2, 1, 3)
+
+
+class Judging:
+    """A supernet's view: the fewer choices differ from all zeros, the lower the loss; BEST comes fifth by decoder."""
+
+    def losses(self, paths: list[Path]) -> np.ndarray:
+        first = [BEST[2:], (0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 0, 3), (0, 1, 0)]
+        rank = {decoder: number for number, decoder in enumerate([*first[1:], first[0]])}
+        return np.array([[rank.get(path[2:], 9) + 0.1 * np.not_equal(path[:2], BEST[:2]).sum()] for path in paths])
+
+
+class Curves:
+    """A tuner of known curves: BEST begins worst and learns fastest."""
+
+    planned_steps = 640
+
+    def __init__(self) -> None:
+        self.taken: Counter[Path] = Counter()
+        self.steps: set[int] = set()
+
+    def begin(self, path: Path, steps: int) -> Curve:
+        self.steps.add(steps)
+        return Curve(self, path)
+
+
+class Curve:
+    """One of them."""
+
+    def __init__(self, curves: Curves, path: Path) -> None:
+        self.curves, self.path = curves, path
+
+    def step(self) -> Tensor:
+        self.curves.taken[self.path] += 1
+        step = self.curves.taken[self.path]
+        return torch.tensor(1.5 - 0.1 * step if self.path == BEST else 1 + 0.01 * sum(self.path) - 0.001 * step)
+
+
+def test_halving_finds_what_learns_fastest_among_those_the_supernet_thinks_best() -> None:
+    curves = Curves()
+    assert Halving(supernet(), Judging(), torch.Generator(), curves).pick() == BEST
+    # 640 / 64 = 10 steps for all eight, 20 more for the better half, 40 for the last two.
+    assert sorted(curves.taken.values()) == [10, 10, 10, 10, 30, 30, 70, 70]
+    assert curves.steps == {70}
+    assert len({path[2:] for path in curves.taken}) == 8  # decoders all differ
+    assert {path[:2] for path in curves.taken if path[2:] in {(0, 0, 0), (0, 0, 1)}} == {BEST[:2]}
+
+
+def test_halving_in_a_space_of_one_decoder_has_nothing_to_train() -> None:
+    net, curves = supernet(2, 0), Curves()
+    assert len(Halving(net, Judging(), torch.Generator(), curves).pick()) == 2
+    assert not curves.taken
+
+
+class Endless:
+    """Batches by number, as a split gives them."""
+
+    image_ids = sizes = np.zeros(12, int)
+
+    def __len__(self) -> int:
+        return 12
+
+    def batch(self, which: np.ndarray, rng: np.random.Generator) -> Batch:
+        return Batch(int(which.sum()))
+
+
+class Batch:
+    """Inputs made from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.inputs = inputs(seed=seed)
+
+    def to(self, device: torch.device) -> Batch:
+        return self
+
+
+def tuner(net: Supernet) -> Tuner:
+    settings = optim.Training(epochs=4, batch_size=4, lr=1e-2)
+    runtime = Runtime(torch.device("cpu"), 0)
+    return Tuner(net, Endless(), lambda model, batch: loss(model, batch.inputs), settings, runtime)
+
+
+def test_paths_train_alike_and_the_supernet_keeps_its_weights() -> None:
+    net = supernet()
+    before = {name: value.clone() for name, value in net.model.state_dict().items()}
+    made = tuner(net)
+    assert made.planned_steps == 12
+    first, again, other = (made.begin(path, 6) for path in (BEST, BEST, (0, 0, 0, 0, 0)))
+    losses = [[float(one.step()) for _ in range(6)] for one in (first, other, again)]
+    assert losses[0] == losses[2] != losses[1]
+    assert all(torch.equal(value, before[name]) for name, value in net.model.state_dict().items())
+
+
+def test_the_rate_rises_and_falls_to_nothing() -> None:
+    one = tuner(supernet()).begin(BEST, 20)
+    rates = []
+    for _ in range(20):
+        one.step()
+        rates.append(one.optimiser.param_groups[0]["lr"])
+    assert rates[0] == pytest.approx(0.5e-2) and rates[1] > 0.9e-2
+    assert rates[1:] == sorted(rates[1:], reverse=True) and rates[-1] < 1e-4
+
+
+def test_a_step_is_a_step_of_the_path_alone() -> None:
+    net = supernet()
+    one = tuner(net).begin(BEST, 10)
+    net.choose(BEST)
+    plain = net.discretise().train()
+    (batch,) = one.batches.parts(0, 4)
+    wanted = loss(plain, batch.inputs)
+    wanted.backward()
+    optim.step(optim.adam(plain.parameters()), 1e-2, 1.0)
+    assert float(one.step()) == float(wanted.detach())
+    for mine, theirs in zip(one.model.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
