@@ -9,7 +9,7 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check --editable '.[dev]'
 STEPS := /[MG]B\)|^ *(Installing|Building|Getting|Successfully)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vectors demo-data search retrain evidence draw show pack bench growth test lint clean
+.PHONY: help setup vectors demo-data search retrain evidence profile draw show pack bench growth test lint clean
 
 # The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,
@@ -33,6 +33,7 @@ help:
 	@echo "  make retrain GENO=...      train what was found        the same, and RUN=train|val|test CKPT"
 	@echo "  make evidence TASK=itm     searched against random     DATA DATASET VERSION MODEL PROFILE SPLIT FEAT SEED"
 	@echo "                             networks, and a verdict     BUDGET=hours JOBS DRY=1 GPU NW ARGS"
+	@echo "  make profile TASK=itm      what operations take here   DATA PROFILE MODEL GPU ARGS (for search.budget.latency)"
 	@echo "  make draw GENO=...         figure of a genotype        OUT=file.svg|png|pdf|dot"
 	@echo "                             (beside its file; logs/drawn/ for published ones and path@epoch)"
 	@echo "  make show CKPT=...         predictions over pictures   DATA DATASET SPLIT FEAT PICTURES COUNT OUT"
@@ -85,6 +86,9 @@ evidence: $(READY) $(if $(DATA),,$(DEMO))
 	@$(PY) -m evidence $(named) $(if $(SPLIT),--data.split='$(SPLIT)') $(if $(VERSION),--version='$(VERSION)') \
 		$(if $(GPU),--gpu='$(GPU)') $(if $(NW),--workers='$(NW)') $(if $(BUDGET),--budget='$(BUDGET)') \
 		$(if $(JOBS),--jobs='$(JOBS)') $(if $(DRY),--dry_run) $(extra)
+
+profile: $(READY)
+	@$(PY) -m tools.profile $(named) $(if $(GPU),--gpu='$(GPU)') $(extra)
 
 draw: $(READY)
 	@$(PY) -m tools.draw $(if $(GENO),--geno='$(GENO)') $(if $(OUT),--out='$(OUT)')

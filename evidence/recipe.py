@@ -12,6 +12,7 @@ from engine.config import Config, load_config
 from engine.run import Workers
 from retrain.settings import RetrainSettings
 from search.settings import SearchSettings
+from space.cost import limits
 from space.settings import ModelSettings, SpaceSettings
 from tasks.base import Task
 from tasks.find import find_task, task_names
@@ -166,11 +167,9 @@ def _splits(search: Config, retrain: Config, task: Task) -> Splits:
 def sizes(recipe: Recipe) -> dict[str, int]:
     """What the cost of a trained network depends on besides its operations, as ``genotype_cost`` takes it."""
     model: ModelSettings = recipe.retrain.model
-    limits = {name: getattr(recipe.retrain.data, f"max_{name}", None) for name in ("regions", "tokens")}
-    given = {name: most for name, most in limits.items() if most is not None}
     settings = dataclasses.asdict(model)
     return {
         "width": recipe.retrain.retrain.width,
         **{key: settings[key] for key in ("head_scale", "relation_width")},
-        **given,
+        **limits(recipe.retrain.data),
     }

@@ -22,6 +22,7 @@ from genotypes.genotype import SIDES, Genotype, load, published
 from retrain.model import Trained, build, restore, save, trained_for
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
+from space.cost import limits, network_cost
 from space.ops import check
 from space.settings import ModelSettings
 from tasks.base import Task, eval_mode
@@ -175,6 +176,7 @@ def report(
             "checkpoint": str(ckpt),
             "epoch": epoch,
             "genotype": {"encoder": trained.genotype.encoder, "decoder": trained.genotype.decoder},
+            "cost": network_cost(model.network, **limits(config.data)),
             "data": {name: task.features(name).fingerprint for name in splits},
             "seed": config.top.seed,
             "threads": torch.get_num_threads(),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from search.budget import Budget
 from search.contract import Estimator, Opening
 from search.supernet import Supernet
 
@@ -20,6 +21,7 @@ def arch_step(
     generator: torch.Generator,
     progress: float = 0.0,
     beta_decay: float = 0.0,
+    budget: Budget | None = None,
 ) -> Tensor:
     """Move alpha once along the estimated gradient of the loss; weights and their gradients are not touched.
 
@@ -33,6 +35,7 @@ def arch_step(
         generator: draws paths and noise.
         progress: of the search's architecture steps, from 0 in the first to 1 in the last.
         beta_decay: weight of the sum over blocks of logsumexp(alpha), added to the loss (arXiv 2203.01665).
+        budget: draws alpha to architectures that cost less, while their expected cost is above it.
 
     Returns:
         The sum of the losses, detached, averaged over the estimator's draws; NaN where it has none.
@@ -55,6 +58,11 @@ def arch_step(
     for number, block in enumerate(blocks):
         openings = [draw[number] for draw in draws]
         block.alpha.grad = _gradient(block.alpha.detach(), openings, weights, estimator, beta_decay)
+    if budget is not None:
+        # As a share of the loss, so that one weight suits losses that are sums and losses that are means.
+        share = budget.weight * abs(float(totals.mean()))
+        for alpha, pull in zip(supernet.alphas, budget.pull(supernet.alphas), strict=True):
+            alpha.grad += share * pull.to(alpha)
     before = [alpha.detach().clone() for alpha in supernet.alphas]
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)

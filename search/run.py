@@ -21,7 +21,9 @@ from engine.shortages import allow_files
 from genotypes.drawing import draw
 from genotypes.genotype import Genotype, load, save_epochs
 from genotypes.table import table
+from search.budget import Budget
 from search.mixed import MixedOp
+from search.prices import prices_of, sizes_of
 from search.selectors import SELECTORS
 from search.settings import SearchSettings
 from search.stage import SearchStage
@@ -59,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.search.validate()
     SELECTORS[config.search.selector].check(config.space.architectures)
     config.model.check_width(config.search.width, [*config.space.encoder.candidates, *config.space.decoder.candidates])
+    budget = budget_of(config)
     runtime = start(config.top.gpu, config.top.seed, config.top.precision, config.search.width)
     allow_files(config.top.workers)
     files = RunFiles(config.top, f"{config.task.name}-search")
@@ -66,9 +69,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     task = config.task(config.data)
     supernet = build(task, config, runtime)
     stage = SearchStage(
-        task, supernet, config.search, runtime, lambda history: save_epochs(history, files.architectures)
+        task, supernet, config.search, runtime, lambda history: save_epochs(history, files.architectures), budget
     )
-    same = identity("search", config.as_dict(), **task.identity)
+    # Latencies that were measured anew in the meantime are another budget.
+    measured = {"latencies": budget.fingerprint} if budget and budget.kind == "latency" else {}
+    same = identity("search", config.as_dict(), **task.identity, **measured)
     state = checkpoint.load(files.last) if files.last.exists() else None
     if state:
         check_identity(same, state.get("identity", {}), files.version)
@@ -83,6 +88,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         loop.resume(state)
     loop.run()
     finish(task, config, stage, files, log, path)
+
+
+def budget_of(config: Config) -> Budget | None:
+    """The budget that is configured, or None.
+
+    Raises:
+        UserError: nothing is as cheap, or latencies are to be measured first.
+    """
+    for kind, most in config.search.budget.given().items():
+        return Budget(kind, most, config.search.cost_weight, config.space, prices_of(kind, config))
+    return None
 
 
 def build(task: Task, config: Config, runtime: Runtime) -> Supernet:
@@ -102,13 +118,14 @@ def build(task: Task, config: Config, runtime: Runtime) -> Supernet:
 
 
 def describe(task: Task, architectures: int, stage: SearchStage, runtime: Runtime) -> str:
-    """What is about to happen, in two lines."""
+    """What is about to happen, in two lines, and a third about a budget."""
     weights = sum(p.numel() for p in stage.supernet.weights)
+    budget = f"\n{stage.budget.describe()}" if stage.budget else ""
     return (
         f"{task.title}: searching {architectures:,} architectures on {runtime.device}"
         f"{' in bf16' if runtime.bf16 else ''}, {weights:,} weights\n"
         f"{len(stage.split):,} samples train weights, {len(stage.arch_split):,} the architecture, "
-        f"{len(stage.val):,} validate; {len(task.words):,} words"
+        f"{len(stage.val):,} validate; {len(task.words):,} words{budget}"
     )
 
 
@@ -118,6 +135,8 @@ def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log:
     genotype.save(path)
     figure = draw(genotype, path.with_suffix(".svg"), {name: op.kind for name, op in OPS.items()})
     log.info(table(genotype))
+    if stage.budget is not None:
+        log.info(budget_line(stage.budget, stage.supernet.numbers()))
     for what, where in (
         ("genotype", path),
         ("figure", figure),
@@ -129,6 +148,12 @@ def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log:
     for line in last_words(genotype, stage, path, config):
         log.info(line)
     log.close()
+
+
+def budget_line(budget: Budget, path: tuple[int, ...]) -> str:
+    """Whether the budget is kept, and where it is not what would."""
+    remedy = "search.selector=exact, evolution or halving keeps to it, a higher search.cost_weight leads there"
+    return budget.verdict(path) + ("" if budget.keeps(path) else f"; {remedy}")
 
 
 def last_words(genotype: Genotype, stage: SearchStage, path: Path, config: Config) -> list[str]:
@@ -169,13 +194,4 @@ def complete(genotype: Genotype, task: Task, config: Config) -> Genotype:
 
 def cost_of(genotype: Genotype, config: Config) -> dict[str, int]:
     """What the genotype's backbone costs at the sizes it was searched with."""
-    # A user's task may not have these limits; then the cost is that of the usual sizes.
-    limits = {size: getattr(config.data, f"max_{size}", None) for size in ("regions", "tokens")}
-    return genotype_cost(
-        genotype.encoder,
-        genotype.decoder,
-        width=config.search.width,
-        head_scale=config.model.head_scale,
-        relation_width=config.model.relation_width,
-        **{size: most for size, most in limits.items() if most is not None},
-    )
+    return genotype_cost(genotype.encoder, genotype.decoder, **sizes_of(config))

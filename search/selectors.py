@@ -14,6 +14,7 @@ import torch
 
 from common.errors import UserError
 from common.progress import track
+from search.budget import Budget
 from search.judge import Judge
 from search.supernet import Path, Supernet
 from search.tuning import Tuner
@@ -29,10 +30,19 @@ class Selector(ABC):
         judge: scores paths of it.
         generator: of whatever is drawn.
         tuner: trains paths on their own.
+        budget: what the path may cost, for selectors that keep to it.
     """
 
-    def __init__(self, supernet: Supernet, judge: Judge, generator: torch.Generator, tuner: Tuner) -> None:
+    def __init__(
+        self,
+        supernet: Supernet,
+        judge: Judge,
+        generator: torch.Generator,
+        tuner: Tuner,
+        budget: Budget | None = None,
+    ) -> None:
         self.supernet, self.judge, self.generator, self.tuner = supernet, judge, generator, tuner
+        self.budget = budget
 
     @classmethod
     def check(cls, architectures: int) -> None:
@@ -48,7 +58,7 @@ class Selector(ABC):
 
 
 class Argmax(Selector):
-    """The most probable candidate of every block, as published (arXiv 2004.12070, section 3.4)."""
+    """The most probable candidate of every block, as published (arXiv 2004.12070, section 3.4), whatever it costs."""
 
     def pick(self) -> Path:
         """Without judging any."""
@@ -56,7 +66,7 @@ class Argmax(Selector):
 
 
 class Exact(Selector):
-    """The architecture with the lowest loss of all."""
+    """The architecture with the lowest loss of all that keep the budget."""
 
     @classmethod
     def check(cls, architectures: int) -> None:
@@ -68,8 +78,10 @@ class Exact(Selector):
             )
 
     def ranked(self) -> list[Path]:
-        """Every path, the lowest loss first."""
+        """Every path that may be picked, the lowest loss first."""
         paths = list(product(*(range(len(block.candidates)) for block in self.supernet.blocks)))
+        if self.budget is not None:
+            paths = list(filter(self.budget.keeps, paths))
         return [paths[number] for number in self.judge.losses(paths).mean(1).argsort(kind="stable")]
 
     def pick(self) -> Path:
@@ -80,18 +92,18 @@ class Exact(Selector):
 class Evolution(Selector):
     """Regularised evolution (arXiv 1802.01548, algorithm 1), begun with paths drawn by their probability.
 
-    The oldest of the population dies; the best of a sample has a child, which differs from it in few blocks.
+    The oldest of the population dies; the best of a sample has a child, which differs from it in few blocks. Whoever is
+    over the budget is mended before being judged.
     """
 
     population, sample, mutation, generations = 100, 25, 0.05, 10
 
     def ranked(self) -> list[Path]:
         """All that ever lived, the lowest loss first."""
-        drawn = [self._drawn() for _ in range(self.population - 1)]
+        drawn = [self._affordable(self._drawn()) for _ in range(self.population - 1)]
         known: dict[Path, float] = {}
-        alive = deque(
-            [Argmax(self.supernet, self.judge, self.generator, self.tuner).pick(), *drawn], maxlen=self.population
-        )
+        likeliest = self._affordable(Argmax(self.supernet, self.judge, self.generator, self.tuner).pick())
+        alive = deque([likeliest, *drawn], maxlen=self.population)
         self._judge(list(alive), known)
         for _ in range(self.generations):
             born = [self._child(min(self._some(alive), key=known.__getitem__)) for _ in range(self.sample)]
@@ -123,7 +135,10 @@ class Evolution(Selector):
         choices = [
             int(torch.randint(len(block.candidates), (1,), generator=self.generator)) for block in self.supernet.blocks
         ]
-        return tuple(np.where(changes.numpy(), choices, parent).tolist())
+        return self._affordable(tuple(np.where(changes.numpy(), choices, parent).tolist()))
+
+    def _affordable(self, path: Path) -> Path:
+        return path if self.budget is None else self.budget.mend(path, self.generator)
 
 
 class Halving(Selector):
@@ -140,7 +155,8 @@ class Halving(Selector):
     def pick(self) -> Path:
         """The one that is left."""
         judging = Exact if self.supernet.architectures <= MOST else Evolution
-        alive = self._finalists(judging(self.supernet, self.judge, self.generator, self.tuner).ranked())
+        ranked = judging(self.supernet, self.judge, self.generator, self.tuner, self.budget).ranked()
+        alive = self._finalists(ranked)
         rounds = (len(alive) - 1).bit_length()
         first = max(1, self.tuner.planned_steps // self.share)
         running = {path: self.tuner.begin(path, first * (2**rounds - 1)) for path in alive}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jsonargparse.typing import OpenUnitInterval
 
 from common.errors import UserError, check_known
-from common.numbers import from_zero, whole
+from common.numbers import above_zero, from_zero, whole
 from engine.optim import EpochNumber, Epochs, Rate, Steps, Training
 from search.estimators import ESTIMATORS
 from search.samplers import SAMPLERS
@@ -15,6 +15,26 @@ from search.selectors import SELECTORS
 from space.settings import Width
 
 Every, Judged, Weight = whole(1, 1_000_000), whole(2, 1_000_000), from_zero(1e9)
+Amount = above_zero(1e18)
+
+
+@dataclass
+class BudgetSettings:
+    """What the backbone of the found architecture may cost, at the sizes of the search; one of these at most.
+
+    Args:
+        parameters: so many weights.
+        flops: so many FLOPs for one image and one text.
+        latency: so many milliseconds a sample, by what `make profile` measured.
+    """
+
+    parameters: Amount | None = None
+    flops: Amount | None = None
+    latency: Amount | None = None
+
+    def given(self) -> dict[str, float]:
+        """Those that are set, by name."""
+        return {kind: most for kind, most in vars(self).items() if most is not None}
 
 
 @dataclass(kw_only=True)
@@ -30,6 +50,9 @@ class SearchSettings(Training):
             function with a baseline), or none (alpha stays, for controls).
         beta_decay: weight of a loss on alpha, the sum over blocks of logsumexp(alpha) (arXiv 2203.01665), beside the
             task's loss, which most tasks sum over a batch.
+        budget: what the architecture may cost; all selectors but argmax keep to it.
+        cost_weight: how hard alpha is drawn to the budget: the task's loss counts so many percent higher for every
+            percent that the expected cost lies above it (arXiv 1807.11626, 1812.00332).
         sampler: which paths train the weights: alpha (by probability), uniform, or fair (every candidate of every
             block once a step, which then takes as many times as long as there are candidates).
         selector: what is picked at the end: argmax (the most probable operations), exact (the architecture with the
@@ -52,6 +75,8 @@ class SearchSettings(Training):
     epochs: Epochs = 100
     estimator: str = "full"
     beta_decay: Weight = 0.0
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    cost_weight: Weight = 1.0
     sampler: str = "alpha"
     selector: str = "argmax"
     judged: Judged = 256
@@ -72,7 +97,8 @@ class SearchSettings(Training):
         """Refuse values with which nothing can be searched.
 
         Raises:
-            UserError: a name is unknown, no epoch is left for the architecture, or alpha is to stay and decay.
+            UserError: a name is unknown, no epoch is left for the architecture, there are several budgets, or alpha is
+                to stay and yet to decay or to keep a budget.
         """
         for key, known in (("estimator", ESTIMATORS), ("sampler", SAMPLERS), ("selector", SELECTORS)):
             check_known(f"search.{key}", getattr(self, key), known, "the search")
@@ -80,6 +106,14 @@ class SearchSettings(Training):
             raise UserError(
                 f"search.estimator={self.estimator} leaves alpha where it is, so search.beta_decay={self.beta_decay} "
                 "would do nothing; leave it out or choose another estimator"
+            )
+        given = self.budget.given()
+        if len(given) > 1:
+            raise UserError(f"search.budget has {' and '.join(given)}, but a search keeps to one; leave the others out")
+        if given and not self.moves_alpha and self.selector == "argmax":
+            raise UserError(
+                f"search.estimator={self.estimator} leaves alpha where it is and search.selector=argmax asks nothing "
+                f"else, so search.budget.{next(iter(given))} would do nothing; choose search.selector=exact"
             )
         if self.moves_alpha and self.alpha_start >= self.epochs:
             raise UserError(

@@ -16,6 +16,7 @@ from engine.batches import EndlessBatches, first_images, steps_per_epoch
 from engine.runtime import Runtime
 from genotypes.genotype import Genotype
 from search.arch_step import arch_step
+from search.budget import Budget
 from search.estimators import ESTIMATORS
 from search.judge import Judge
 from search.samplers import SAMPLERS
@@ -58,6 +59,7 @@ class SearchStage:
         settings: the search section.
         runtime: device, precision, random streams.
         report: called after every epoch with all genotypes so far, one per epoch.
+        budget: what the architecture may cost; None for whatever it takes.
 
     Raises:
         UserError: there are too few images, or no architecture step fits into the epochs.
@@ -70,8 +72,10 @@ class SearchStage:
         settings: SearchSettings,
         runtime: Runtime,
         report: Callable[[list[Genotype]], None],
+        budget: Budget | None = None,
     ) -> None:
         self.task, self.supernet, self.settings, self.runtime, self.report = task, supernet, settings, runtime, report
+        self.budget = budget
         self.split, self.arch_split = split_by_image(task.split("train"), settings.weight_share, runtime.rng("halves"))
         self.planned_steps = settings.arch_steps(steps_per_epoch(len(self.split), settings.batch_size))
         val = task.split("val")
@@ -131,7 +135,7 @@ class SearchStage:
         losses = (partial(self._arch_loss, part) for part in parts)
         # A run may be gone on with for fewer epochs than it has behind it.
         progress = min(1.0, self.arch_steps / max(1, self.planned_steps - 1))
-        how = self.estimator, self.alpha_optimiser, self.generator, progress, self.settings.beta_decay
+        how = self.estimator, self.alpha_optimiser, self.generator, progress, self.settings.beta_decay, self.budget
         arch_step(self.supernet, losses, *how)
         self.arch_steps += 1
 
@@ -154,7 +158,10 @@ class SearchStage:
         entropy = [
             float(-(p * p.clamp_min(1e-12).log()).sum()) for p in (b.probabilities for b in self.supernet.blocks)
         ]
-        return {**scored, "search": {"alpha_entropy": float(np.mean(entropy))}}, converged
+        noted = {"alpha_entropy": float(np.mean(entropy))}
+        if self.budget is not None:
+            noted["budget_share"] = 100 * self.budget.expected(self.supernet.alphas) / self.budget.most
+        return {**scored, "search": noted}, converged
 
     def genotype(self) -> Genotype:
         """The path chosen now, with all probabilities and whether the search has moved any of them."""
@@ -173,12 +180,15 @@ class SearchStage:
         path = self._selector(judge).pick()
         swaps = [{name: list(change) for name, change in block.items()} for block in judge.swaps(path)]
         self.supernet.choose(path)
-        encoder = len(self.supernet.encoder)
-        return self.genotype().replace(swaps={"encoder": swaps[:encoder], "decoder": swaps[encoder:]})
+        encoder, found = len(self.supernet.encoder), self.genotype()
+        if self.budget is not None:
+            found = found.replace(provenance={**found.provenance, "budget": self.budget.as_dict(path)})
+        return found.replace(swaps={"encoder": swaps[:encoder], "decoder": swaps[encoder:]})
 
     def _selector(self, judge: Judge) -> Selector:
         tuner = Tuner(self.supernet, self.split, self._loss, self.settings, self.runtime)
-        return SELECTORS[self.settings.selector](self.supernet, judge, self.runtime.generator("selector"), tuner)
+        how = self.supernet, judge, self.runtime.generator("selector"), tuner, self.budget
+        return SELECTORS[self.settings.selector](*how)
 
     def unmoved(self) -> list[str]:
         """The blocks with a choice whose alpha is still exactly where this search began."""

@@ -94,6 +94,10 @@ class Supernet:
         named = {f"{side} {number}": block for side, blocks in sides for number, block in enumerate(blocks, 1)}
         return {name: block.alpha for name, block in named.items() if len(block.candidates) > 1}
 
+    def numbers(self) -> Path:
+        """The path chosen now."""
+        return tuple(block.active for block in self.blocks)
+
     def path(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The operations chosen now: encoder, decoder."""
         chosen = [block.names[block.active] for block in self.blocks]

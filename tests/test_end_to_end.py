@@ -63,6 +63,7 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
     best = Path("logs/ckpts/trained/best.pt")
     numbers = json.loads(Path("logs/ckpts/result_test/metrics_trained.json").read_text())
     assert best.exists() and numbers["task"] == task
+    assert numbers["cost"] == genotype.cost  # of the same width
     capsys.readouterr()
     retrain(["--run=test", f"--ckpt={best}", *settings("retrain", task, demo, "again")[1:]])
     again = json.loads(Path("logs/ckpts/result_test/metrics_again_test.json").read_text())
