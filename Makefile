@@ -9,7 +9,7 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check --editable '.[dev]'
 STEPS := /[MG]B\)|^ *(Installing|Building|Getting|Successfully)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vectors demo-data search retrain evidence profile draw show pack bench growth test lint clean
+.PHONY: help setup vectors demo-data search retrain evidence profile pareto draw show pack bench growth test lint clean
 
 # The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,
@@ -34,6 +34,7 @@ help:
 	@echo "  make evidence TASK=itm     searched against random     DATA DATASET VERSION MODEL PROFILE SPLIT FEAT SEED"
 	@echo "                             networks, and a verdict     BUDGET=hours JOBS DRY=1 GPU NW ARGS"
 	@echo "  make profile TASK=itm      what operations take here   DATA PROFILE MODEL GPU ARGS (for search.budget.latency)"
+	@echo "  make pareto TASK=itm       scores against costs        SPLIT ARGS=\"cost=parameters\""
 	@echo "  make draw GENO=...         figure of a genotype        OUT=file.svg|png|pdf|dot"
 	@echo "                             (beside its file; logs/drawn/ for published ones and path@epoch)"
 	@echo "  make show CKPT=...         predictions over pictures   DATA DATASET SPLIT FEAT PICTURES COUNT OUT"
@@ -89,6 +90,9 @@ evidence: $(READY) $(if $(DATA),,$(DEMO))
 
 profile: $(READY)
 	@$(PY) -m tools.profile $(named) $(if $(GPU),--gpu='$(GPU)') $(extra)
+
+pareto: $(READY)
+	@$(PY) -m tools.pareto $(if $(TASK),--task='$(TASK)') $(if $(SPLIT),--split='$(SPLIT)') $(extra)
 
 draw: $(READY)
 	@$(PY) -m tools.draw $(if $(GENO),--geno='$(GENO)') $(if $(OUT),--out='$(OUT)')
