@@ -13,7 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from common.files import atomic_write
 
-BEST = "best"  # begins the names of what the best network scores when its training is over
+# Begin the names of what is said when a run is over: of the best network of a training, of the pick of a search.
+BEST, PICKED = "best", "picked"
 
 
 class RunLog:
@@ -43,8 +44,8 @@ class RunLog:
                 record = json.loads(line)
             except json.JSONDecodeError:  # the line the kill cut in two
                 continue
-            # What the best network scores is scored again when the run is over.
-            if record["epoch"] <= done and not any(key.startswith(f"{BEST}/") for key in record):
+            # What is said when a run is over is said again.
+            if record["epoch"] <= done and not any(key.startswith((f"{BEST}/", f"{PICKED}/")) for key in record):
                 kept.append(line + "\n")
         with atomic_write(self.metrics) as file:
             file.writelines(kept)

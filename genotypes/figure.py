@@ -12,7 +12,7 @@ from typing import Any
 import graphviz
 import networkx as nx
 
-from genotypes.genotype import Genotype
+from genotypes.genotype import SIDES, Genotype, Swap
 from genotypes.graph import HEAD, INPUTS, graph
 from genotypes.table import cost_line
 
@@ -30,8 +30,14 @@ COLOURS = {
 }
 OTHER = "#99DDFF"  # a kind that someone added
 INK, GREY, LINE, RAIL, PANEL = "#222222", "#777777", "#555555", "#B5472B", "#F5F5F5"
-WIDTH, HEIGHT, PITCH, GUTTER, MARGIN = 128.0, 17.0, 25.5, 60.0, 9.0
+WIDTH, HEIGHT, GAP, GUTTER, MARGIN = 128.0, 17.0, 8.5, 60.0, 9.0
+TALL = 27.0  # height of a block that has room for another operation below its own
 CORNER = 6.0
+COULD_AS_WELL = {"style": "filled,rounded,dashed", "color": INK, "penwidth": "0.8"}
+RIVALS = [
+    "in a block: the best other operation, and what the loss would change by with it (95 %)",
+    "dashed: the change may be zero, the other could as well stand there",
+]
 ARROW = 0.45  # times 10 points
 COLUMN = {"encoder": 0.0, "decoder": WIDTH + GUTTER}
 MIDDLE = COLUMN["decoder"] / 2
@@ -57,37 +63,48 @@ def figure(genotype: Genotype, kinds: Mapping[str, str], title: str | None = Non
         node_attr={"shape": "box", "style": "filled,rounded", "fixedsize": "true", "fontname": "Helvetica"},
         edge_attr={"color": LINE, "arrowsize": str(ARROW), "penwidth": "0.9"},
     )
-    positions = _positions(genotype)
-    _panels(drawn, genotype)
+    rivals = {f"{side} {n + 1}": genotype.rival(side, n) for side in SIDES for n in range(len(getattr(genotype, side)))}
+    height = TALL if any(rivals.values()) else HEIGHT
+    positions = _positions(genotype, height)
+    _panels(drawn, genotype, height)
     for name, facts in net.nodes(data=True):
-        _node(drawn, name, facts, positions[name], genotype.task)
+        _node(drawn, name, facts, positions[name], genotype.task, height, rivals.get(name))
     for before, after in net.edges:
-        _edge(drawn, net, before, after, positions)
+        _edge(drawn, net, before, after, positions, height)
     _heading(drawn, genotype, title)
-    _legend(drawn, net, positions[HEAD][1] - 36, genotype.probabilities is not None)
+    notes = ["beside a block: probability of its operation"] if genotype.probabilities is not None else []
+    _legend(drawn, net, positions[HEAD][1] - 36, notes + (RIVALS if any(rivals.values()) else []))
     return drawn
 
 
-def _positions(genotype: Genotype) -> dict[str, Point]:
-    """Centre of every node."""
+def _positions(genotype: Genotype, height: float) -> dict[str, Point]:
+    """Centre of every node, where blocks are of this height."""
     positions = {}
+    first = -HEIGHT / 2 - GAP - MARGIN - height / 2
     for side, x in COLUMN.items():
         positions[INPUTS[side]] = (x, 0.0)
-        for number in range(1, len(getattr(genotype, side)) + 1):
-            positions[f"{side} {number}"] = (x, -PITCH * number - MARGIN)
-    rows = max(len(genotype.encoder), len(genotype.decoder)) + 1
-    return positions | {HEAD: (MIDDLE, -PITCH * rows - 2 * MARGIN)}
+        for number in range(len(getattr(genotype, side))):
+            positions[f"{side} {number + 1}"] = (x, first - (height + GAP) * number)
+    last = first - (height + GAP) * (max(len(genotype.encoder), len(genotype.decoder)) - 1)
+    return positions | {HEAD: (MIDDLE, last - height / 2 - GAP - MARGIN - HEIGHT / 2)}
 
 
-def _panels(drawn: graphviz.Digraph, genotype: Genotype) -> None:
+def _panels(drawn: graphviz.Digraph, genotype: Genotype, height: float) -> None:
     for side, x in COLUMN.items():
-        rows = len(getattr(genotype, side))
-        height = PITCH * rows - (PITCH - HEIGHT) + 2 * MARGIN
-        middle = -PITCH * (rows + 1) / 2 - MARGIN
-        _box(drawn, f"{side} panel", (x, middle), WIDTH + 2 * MARGIN, height, color="none", fillcolor=PANEL)
+        tall = (height + GAP) * len(getattr(genotype, side)) - GAP + 2 * MARGIN
+        middle = -HEIGHT / 2 - GAP - tall / 2
+        _box(drawn, f"{side} panel", (x, middle), WIDTH + 2 * MARGIN, tall, color="none", fillcolor=PANEL)
 
 
-def _node(drawn: graphviz.Digraph, name: str, facts: Mapping[str, Any], place: Point, task: str | None) -> None:
+def _node(
+    drawn: graphviz.Digraph,
+    name: str,
+    facts: Mapping[str, Any],
+    place: Point,
+    task: str | None,
+    height: float,
+    rival: Swap | None,
+) -> None:
     x, y = place
     looks = {"fontcolor": INK, "fontsize": "10"}
     if facts["number"] is None:
@@ -96,12 +113,23 @@ def _node(drawn: graphviz.Digraph, name: str, facts: Mapping[str, Any], place: P
         _box(drawn, name, place, width, label=graphviz.escape(label), color=LINE, fillcolor="white", **looks)
         return
     label = graphviz.escape(facts["label"].replace("_", " "))
-    _box(drawn, name, place, label=label, **_colours(facts["kind"]), **looks)
-    _text(drawn, f"{name} number", (x - WIDTH / 2 + 10, y), str(facts["number"]), 12, fontsize="7", fontcolor=INK)
+    border = COULD_AS_WELL if rival is not None and rival.undecided else {}
+    _box(drawn, name, place, height=height, label="" if rival else label, **_colours(facts["kind"]) | border, **looks)
+    line = y + 5.5 if rival else y
+    if rival is not None:
+        _text(drawn, f"{name} operation", (x, line), label, WIDTH, **looks)
+        _text(drawn, f"{name} rival", (x, y - 7), _said(rival), WIDTH, fontsize="6.5", fontcolor=INK)
+    number = (x - WIDTH / 2 + 10, line)
+    _text(drawn, f"{name} number", number, str(facts["number"]), 12, fontsize="7", fontcolor=INK)
     if facts["probability"] is not None:
         away = -1 if facts["side"] == "encoder" else 1
         beside = (x + away * (WIDTH / 2 + MARGIN + 13), y)
         _text(drawn, f"{name} probability", beside, f"{facts['probability']:.2f}", 22, fontsize="8", fontcolor=GREY)
+
+
+def _said(rival: Swap) -> str:
+    word = "or" if rival.undecided else "not" if rival.mean > 0 else "rather"
+    return graphviz.escape(f"{word} {rival.operation.replace('_', ' ')}: {rival.percent}")
 
 
 def _colours(kind: str) -> dict[str, str]:
@@ -109,13 +137,21 @@ def _colours(kind: str) -> dict[str, str]:
     return {"fillcolor": fill, "color": GREY if kind == "identity" else fill}
 
 
-def _edge(drawn: graphviz.Digraph, net: nx.DiGraph, before: str, after: str, positions: Mapping[str, Point]) -> None:
+def _edge(
+    drawn: graphviz.Digraph,
+    net: nx.DiGraph,
+    before: str,
+    after: str,
+    positions: Mapping[str, Point],
+    height: float,
+) -> None:
     (x, y), (to_x, to_y) = positions[before], positions[after]
     if (net.nodes[before]["side"], net.nodes[after]["side"]) == ("encoder", "decoder"):
         turns = [] if y == to_y else [(MIDDLE, y), (MIDDLE, to_y)]
         drawn.edge(before, after, pos=_path([(x + WIDTH / 2, y), *turns, (to_x - WIDTH / 2, to_y)]), color=RAIL)
     else:
-        drawn.edge(before, after, pos=_path([(x, y - HEIGHT / 2), (x, to_y + HEIGHT / 2)]))
+        out, into = (HEIGHT if net.nodes[node]["number"] is None else height for node in (before, after))
+        drawn.edge(before, after, pos=_path([(x, y - out / 2), (x, to_y + into / 2)]))
 
 
 def _path(turns: list[Point]) -> str:
@@ -150,7 +186,7 @@ def _heading(drawn: graphviz.Digraph, genotype: Genotype, title: str | None) -> 
         _text(drawn, f"{side} name", (x, 19), side.capitalize(), WIDTH, fontsize="10", **bold)
 
 
-def _legend(drawn: graphviz.Digraph, net: nx.DiGraph, top: float, probabilities: bool) -> None:
+def _legend(drawn: graphviz.Digraph, net: nx.DiGraph, top: float, notes: list[str]) -> None:
     present = {facts["kind"] for _, facts in net.nodes(data=True) if facts["number"] is not None}
     entries = [kind for kind in COLOURS if kind in present] + sorted(present - COLOURS.keys())
     for number, kind in enumerate(entries):
@@ -158,10 +194,10 @@ def _legend(drawn: graphviz.Digraph, net: nx.DiGraph, top: float, probabilities:
         y = top - 14 * (number // 2)
         _box(drawn, f"{kind} colour", (x, y), 16, 9, **_colours(kind))
         _text(drawn, f"{kind} legend", (x + 64, y), kind + "\\l", 100, fontsize="9", fontcolor=INK)
-    if probabilities:
-        y = top - 14 * ((len(entries) + 1) // 2) - 4
-        note = "beside a block: probability of its operation"
-        _text(drawn, "note", (MIDDLE, y), note, WIDTH + COLUMN["decoder"], fontsize="8", fontcolor=GREY)
+    y = top - 14 * ((len(entries) + 1) // 2) - 4
+    for number, note in enumerate(notes):
+        place, name = (MIDDLE, y - 11 * number), f"note {number}" if number else "note"
+        _text(drawn, name, place, note, WIDTH + COLUMN["decoder"], fontsize="8", fontcolor=GREY)
 
 
 def _box(

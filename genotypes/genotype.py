@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.errors import UserError, did_you_mean
 from common.files import write_json
@@ -19,6 +19,26 @@ SIDES = ("encoder", "decoder")
 
 Probabilities = Mapping[str, Sequence[Mapping[str, float]]]
 Swaps = Mapping[str, Sequence[Mapping[str, Sequence[float]]]]
+
+
+class Swap(NamedTuple):
+    """Another operation for a block, and what the loss would change by as a share of it: the mean and its interval."""
+
+    operation: str
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the other operation could as well stand there: the interval includes zero."""
+        return self.low <= 0 <= self.high
+
+    @property
+    def percent(self) -> str:
+        """The change in words, such as ``"+3.1 ± 1.9 %"``."""
+        digits = 0 if abs(self.mean) > 0.1 else 1
+        return f"{100 * self.mean:+.{digits}f} ± {50 * (self.high - self.low):.{digits}f} %"
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,7 @@ class Genotype:
         cost: what the network costs, such as ``{"parameters": int, "flops": int}``.
         swaps: per side a ``{operation: [mean, low, high]}`` for each block: what the search's loss would change by, as
             a share of it, with that operation in the block instead, and the interval of 95 % confidence.
+        supernet: how good the search's supernet found it, as numbers by name; docs/metrics.md has them as ``picked/``.
 
     Raises:
         UserError: a field is not of this shape.
@@ -48,6 +69,7 @@ class Genotype:
     probabilities: Probabilities | None = field(default=None, compare=False)
     cost: Mapping[str, Any] | None = field(default=None, compare=False)
     swaps: Swaps | None = field(default=None, compare=False)
+    supernet: Mapping[str, float] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.task is not None and not isinstance(self.task, str):
@@ -59,6 +81,8 @@ class Genotype:
             if getattr(self, key) is not None:
                 _mapping(key, getattr(self, key))
         _mapping("provenance", self.provenance)
+        if self.supernet is not None and not all(map(_is_number, _mapping("supernet", self.supernet).values())):
+            raise UserError(f"a genotype's 'supernet' must hold numbers by name, not {self.supernet!r}")
         self._check_blocks("probabilities", _are_probabilities, "{operation: number from 0 to 1}")
         self._check_blocks("swaps", _are_changes, "{operation: [change, low, high]}")
 
@@ -83,6 +107,11 @@ class Genotype:
             return None
         return self.probabilities[side][number].get(getattr(self, side)[number])
 
+    def rival(self, side: str, number: int) -> Swap | None:
+        """The best other operation for block ``number`` (from 0) of a side; None if there is none or it is unknown."""
+        swaps = self.swaps[side][number] if self.swaps else {}
+        return min((Swap(name, *change) for name, change in swaps.items()), key=lambda swap: swap.mean, default=None)
+
     def replace(self, **changes: Any) -> Genotype:
         """The same genotype with some fields changed."""
         return dataclasses.replace(self, **changes)
@@ -99,6 +128,7 @@ class Genotype:
             "probabilities": self.probabilities and {s: [dict(b) for b in self.probabilities[s]] for s in SIDES},
             "cost": self.cost,
             "swaps": self.swaps and {s: [dict(b) for b in self.swaps[s]] for s in SIDES},
+            "supernet": self.supernet,
         }
 
     @classmethod

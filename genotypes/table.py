@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -57,13 +57,7 @@ def _cells(genotype: Genotype, side: str) -> list[Text]:
         probability = genotype.probability(side, index)
         if probability is not None:
             cell.append(f" {probability:.2f}", style="dim")
-        if genotype.swaps and genotype.swaps[side][index]:
-            cell.append(f"\n{_rival(genotype.swaps[side][index])}", style="dim")
+        rival = genotype.rival(side, index)
+        if rival is not None:
+            cell.append(f"\nor {rival.operation}: loss {rival.percent}", style="dim")
     return cells
-
-
-def _rival(swaps: Mapping[str, Sequence[float]]) -> str:
-    """The operation of the smallest change, such as ``"or feed_forward: loss +3.1 ± 1.9 %"``."""
-    name, changes = min(swaps.items(), key=lambda swap: swap[1][0])
-    mean, low, high = (100 * change for change in changes)
-    return f"or {name}: loss {mean:+.1f} ± {(high - low) / 2:.1f} %"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from common.errors import UserError, check_known
 from common.files import write_json
 from engine import checkpoint
+from engine.batches import first_images
 from engine.config import Config, asks_for_help, load_config, peek
 from engine.log import BEST, RunLog
 from engine.loop import Loop
@@ -126,7 +127,33 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     if state:
         loop.resume(state)
     loop.run()
-    report(config, task, files.best, restore(files.best, task, genotype), runtime, task.final_splits, log, files)
+    trained = restore(files.best, task, genotype)
+    for line in beside_supernet(task, genotype, trained, runtime, settings.batch_size):
+        log.info(line)
+    report(config, task, files.best, trained, runtime, task.final_splits, log, files)
+
+
+def beside_supernet(
+    task: Task, genotype: Genotype, trained: Trained, runtime: Runtime, batch_size: int
+) -> Iterator[str]:
+    """The task's score of the architecture with its supernet's weights and with its own, both on what the search saw.
+
+    Nothing, if no search scored it, or scored it on other data.
+    """
+    searched, name = genotype.supernet or {}, task.objective
+    val, images = task.split("val"), int(searched.get("val_images", 0))
+    indices = first_images(val.image_ids, images)
+    was = genotype.task, genotype.provenance.get("data"), searched.get("val_samples")
+    if f"val/{name}" not in searched or was != (task.name, task.fingerprint, len(indices)):
+        return
+    same = val.subset(indices)
+    model = trained.model.to(runtime.device)
+    with eval_mode(model), runtime.autocast():
+        found = task.evaluate(model, same, batch_size).metrics[name]
+    yield (
+        f"{name} of this architecture on {images:,} validation images, with the supernet's weights: "
+        f"{searched[f'val/{name}']:.2f}, retrained: {found:.2f}"
+    )
 
 
 def evaluate(config: Config, genotype: Genotype | None, runtime: Runtime) -> None:

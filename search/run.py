@@ -13,7 +13,7 @@ from torch import nn
 from common.errors import UserError
 from engine import checkpoint
 from engine.config import Config, load_config
-from engine.log import RunLog
+from engine.log import PICKED, RunLog
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
 from engine.runtime import Runtime, start
@@ -22,6 +22,7 @@ from genotypes.drawing import draw
 from genotypes.genotype import Genotype, load, save_epochs
 from genotypes.table import table
 from search.budget import Budget
+from search.diagnosis import Diagnosis, summary, warnings
 from search.mixed import MixedOp
 from search.prices import prices_of, sizes_of
 from search.selectors import SELECTORS
@@ -130,13 +131,16 @@ def describe(task: Task, architectures: int, stage: SearchStage, runtime: Runtim
 
 
 def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, path: Path) -> None:
-    """Write the final genotype and its figure; show the table and what to type next."""
-    genotype = complete(stage.selected(), task, config)
+    """Write the final genotype and its figure; show the table, how the search went and what to type next."""
+    genotype, diagnosis = complete(stage.selected(), task, config), stage.diagnosis()
     genotype.save(path)
+    log.record(PICKED, len(stage.history), genotype.supernet)
     figure = draw(genotype, path.with_suffix(".svg"), {name: op.kind for name, op in OPS.items()})
     log.info(table(genotype))
     if stage.budget is not None:
         log.info(budget_line(stage.budget, stage.supernet.numbers()))
+    for line in summary(diagnosis, genotype.supernet):
+        log.info(line)
     for what, where in (
         ("genotype", path),
         ("figure", figure),
@@ -145,7 +149,7 @@ def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log:
         ("log", files.log),
     ):
         log.info(f"{what:>12}  {where}")
-    for line in last_words(genotype, stage, path, config):
+    for line in last_words(genotype, diagnosis, path, config):
         log.info(line)
     log.close()
 
@@ -156,22 +160,13 @@ def budget_line(budget: Budget, path: tuple[int, ...]) -> str:
     return budget.verdict(path) + ("" if budget.keeps(path) else f"; {remedy}")
 
 
-def last_words(genotype: Genotype, stage: SearchStage, path: Path, config: Config) -> list[str]:
-    """How far the search got, where that has to be said, and what to type next."""
-    unmoved = stage.unmoved()
-    if genotype.provenance.get("moved", True):
-        still = f"note: alpha of {', '.join(unmoved)} never moved; there stands what the search began with"
-        return [*([still] if unmoved else []), f"next: make retrain GENO={path}{config.make_arguments()}"]
-    if not config.search.moves_alpha:
-        return [
-            f"note: search.estimator={config.search.estimator} left alpha where the search began, so this genotype is "
-            f"what it began with, and {path} says so (provenance: moved is false)",
-            f"next: make retrain GENO={path}{config.make_arguments()}",
-        ]
+def last_words(genotype: Genotype, diagnosis: Diagnosis, path: Path, config: Config) -> list[str]:
+    """What has to be said of how the search went, and what to type next."""
+    said = warnings(diagnosis, genotype.supernet, config.search)
+    if diagnosis.moved or not config.search.moves_alpha:
+        return [*said, f"next: make retrain GENO={path}{config.make_arguments()}"]
     return [
-        f"warning: THIS GENOTYPE WAS NOT FOUND: {stage.arch_steps} architecture steps moved no alpha of any block, so "
-        f"it is what the search began with, and {path} says so (provenance: moved is false); the loss does not depend "
-        "on the blocks, as with features that are all alike or a rate that made the network useless",
+        *said,
         f"next: look at the losses in {config.top.logs}/log, mend the data or lower search.lr, and search again under "
         "another VERSION",
     ]

@@ -17,9 +17,10 @@ from engine.runtime import Runtime
 from genotypes.genotype import Genotype
 from search.arch_step import arch_step
 from search.budget import Budget
+from search.diagnosis import RANDOM, Diagnosis, alpha_numbers, stable_epochs, standing
 from search.estimators import ESTIMATORS
 from search.judge import Judge
-from search.samplers import SAMPLERS
+from search.samplers import SAMPLERS, Uniform
 from search.selectors import SELECTORS, Selector
 from search.settings import SearchSettings
 from search.supernet import Supernet
@@ -88,6 +89,7 @@ class SearchStage:
         self.generator = runtime.generator("paths")
         self.weight_steps = self.arch_steps = 0
         self.began = {name: alpha.detach().clone() for name, alpha in supernet.choices().items()}
+        self.start = supernet.probabilities()
         self.history: list[Genotype] = []
 
     def start_epoch(self, epoch: int) -> None:
@@ -153,15 +155,19 @@ class SearchStage:
         self.report(self.history)
         converged, scored = self._converged(), {}
         if validate or converged:
-            with eval_mode(self.supernet.model), self.runtime.autocast():
-                scored["val"] = self.task.evaluate(self.supernet.model, self.val, self.settings.batch_size).metrics
-        entropy = [
-            float(-(p * p.clamp_min(1e-12).log()).sum()) for p in (b.probabilities for b in self.supernet.blocks)
-        ]
-        noted = {"alpha_entropy": float(np.mean(entropy))}
+            scored["val"] = self._validate()
+        noted = alpha_numbers(self.diagnosis())
         if self.budget is not None:
-            noted["budget_share"] = 100 * self.budget.expected(self.supernet.alphas) / self.budget.most
-        return {**scored, "search": noted}, converged
+            noted["search"]["budget_share"] = 100 * self.budget.expected(self.supernet.alphas) / self.budget.most
+        return {**scored, **noted}, converged
+
+    def diagnosis(self) -> Diagnosis:
+        """What became of alpha so far."""
+        return Diagnosis(self.history, self.start, self.unmoved())
+
+    def _validate(self) -> dict[str, float]:
+        with eval_mode(self.supernet.model), self.runtime.autocast():
+            return self.task.evaluate(self.supernet.model, self.val, self.settings.batch_size).metrics
 
     def genotype(self) -> Genotype:
         """The path chosen now, with all probabilities and whether the search has moved any of them."""
@@ -170,20 +176,36 @@ class SearchStage:
         return Genotype(self.task.name, encoder, decoder, None, provenance, self.supernet.probabilities())
 
     def selected(self) -> Genotype:
-        """What the selector picks, and what the loss would change by with another operation in one of its blocks."""
+        """What the selector picks, how good the supernet finds it, and what the loss would change by with another
+        operation in one of its blocks.
+        """
+        judge, random = self._judge(), self.runtime.generator("random paths")
+        path = self._selector(judge).pick()
+        swaps = [{name: list(change) for name, change in block.items()} for block in judge.swaps(path)]
+        argmax = tuple(int(block.alpha.argmax()) for block in self.supernet.blocks)
+        others = [Uniform().draw(self.supernet.blocks, random)[0] for _ in range(RANDOM)]
+        pick, best, *even = judge.losses([path, argmax, *others]).mean(1).tolist()
+        self.supernet.choose(path)
+        supernet = {
+            **standing(pick, best, even),
+            **{f"val/{name}": float(value) for name, value in self._validate().items()},
+            "val_images": len(np.unique(self.val.image_ids)),
+            "val_samples": len(self.val),
+        }
+        encoder = len(self.supernet.encoder)
+        by_side = {"encoder": swaps[:encoder], "decoder": swaps[encoder:]}
+        found = self.genotype()
+        if self.budget is not None:
+            found = found.replace(provenance={**found.provenance, "budget": self.budget.as_dict(path)})
+        return found.replace(swaps=by_side, supernet=supernet)
+
+    def _judge(self) -> Judge:
         rng = self.runtime.rng("judge")
         samples = rng.permutation(len(self.arch_split))[: self.settings.judged]
         parts = np.array_split(samples, max(2, len(samples) // JUDGED_TOGETHER))
         even = min(map(len, parts))  # where losses are sums, a larger part would count more
         batches = [self.arch_split.batch(part[:even], rng) for part in parts]
-        judge = Judge(self.supernet, batches, self._arch_loss, self.runtime.seed)
-        path = self._selector(judge).pick()
-        swaps = [{name: list(change) for name, change in block.items()} for block in judge.swaps(path)]
-        self.supernet.choose(path)
-        encoder, found = len(self.supernet.encoder), self.genotype()
-        if self.budget is not None:
-            found = found.replace(provenance={**found.provenance, "budget": self.budget.as_dict(path)})
-        return found.replace(swaps={"encoder": swaps[:encoder], "decoder": swaps[encoder:]})
+        return Judge(self.supernet, batches, self._arch_loss, self.runtime.seed)
 
     def _selector(self, judge: Judge) -> Selector:
         tuner = Tuner(self.supernet, self.split, self._loss, self.settings, self.runtime)
@@ -198,10 +220,7 @@ class SearchStage:
         patience = self.settings.patience
         if patience is None:
             return False
-        # Of epochs without an architecture step between them the last counts, and none before the first step.
-        by_steps = {genotype.provenance.get("architecture_steps", 0): genotype for genotype in self.history}
-        moved = [genotype for steps, genotype in by_steps.items() if steps][-patience - 1 :]
-        return len(moved) > patience and len(set(moved)) == 1
+        return stable_epochs(self.history) >= patience
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimisers, pools of both parts, path generator, estimator, counters and the genotypes so far."""

@@ -13,7 +13,7 @@ from engine.loop import Loop
 from genotypes.genotype import load
 from retrain.run import main as retrain
 from search.run import main as search
-from tasks.find import task_names
+from tasks.find import find_task, task_names
 from tools.demo.make import make_demo
 from tools.draw import main as draw
 from tools.show import main as show
@@ -59,7 +59,19 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
     draw([f"--geno={path}"])
     assert path.with_suffix(".svg").exists() and path.with_suffix(".png").exists()
 
+    picked = metrics("found")[-1]
+    assert {f"picked/{name}": value for name, value in genotype.supernet.items()} == {
+        name: value for name, value in picked.items() if name != "epoch"
+    }
+    assert 0 <= picked["picked/percentile"] <= 100 and picked["picked/val_images"] <= 5
+    assert "supernet's loss: pick " in said
+
     retrain([f"--geno={path}", *settings("retrain", task, demo, "trained")[1:]])
+    # The profile's retraining validates the same images as the search, so its best epoch is what was retrained.
+    objective = find_task(task)[0].objective
+    best_epoch = max(record[f"val/{objective}"] for record in metrics("trained") if f"val/{objective}" in record)
+    compared = f"supernet's weights: {genotype.supernet[f'val/{objective}']:.2f}, retrained: {best_epoch:.2f}"
+    assert compared in capsys.readouterr().out
     best = Path("logs/ckpts/trained/best.pt")
     numbers = json.loads(Path("logs/ckpts/result_test/metrics_trained.json").read_text())
     assert best.exists() and numbers["task"] == task

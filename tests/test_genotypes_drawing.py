@@ -87,18 +87,57 @@ def test_probabilities_cost_and_title_are_shown(tmp_path: Path) -> None:
     assert shown["backbone of 1.23 M parameters, 2 GFLOPs (width 64, 36 regions, 14 tokens)"] == 1
 
 
+def with_swaps() -> Genotype:
+    decoder = [
+        {"gelu": [0.031, 0.012, 0.05], "relu": [0.2, 0.1, 0.3]},
+        {"feed_forward": [0.002, -0.011, 0.015]},
+        {"self_att_64": [-0.042, -0.05, -0.034]},
+    ]
+    swaps = {"encoder": [{}], "decoder": decoder}
+    return Genotype("itm", ("relu",), ("guided_att_64", "rel_self_att_64", "relu"), swaps=swaps)
+
+
+def test_the_best_other_operation_stands_in_its_block_and_dashes_mark_what_could_as_well(tmp_path: Path) -> None:
+    source = figure(with_swaps(), KINDS).source
+    labels = re.findall(r'"((?:en|de)coder \d) rival" \[label="([^"]+)"', source)
+    assert labels == [
+        ("decoder 1", "not gelu: +3.1 ± 1.9 %"),
+        ("decoder 2", "or feed forward: +0.2 ± 1.3 %"),
+        ("decoder 3", "rather self att 64: -4.2 ± 0.8 %"),
+    ]
+    assert re.findall(r'"((?:en|de)coder \d)" \[.*dashed', source) == ["decoder 2"]
+    shown = texts(draw(with_swaps(), tmp_path / "figure.svg", KINDS))
+    assert shown["guided att 64"] == shown["rel self att 64"] == 1 and shown["relu"] == 2
+    assert any(text.startswith("dashed: ") for text in shown)
+    assert "dashed" not in figure(load("mcan"), KINDS).source
+
+
+def test_a_block_has_room_for_what_stands_in_it() -> None:
+    source = figure(with_swaps(), KINDS).source
+    boxes = _boxes(source)
+    for name, (left, bottom, right, top) in boxes.items():
+        texts_in = re.findall(
+            rf'"{name} (?:operation|rival|number)" \[.*?fontsize=(\S+) .*?pos="([^,]+),([^"]+)"', source
+        )
+        for size, x, y in texts_in:
+            assert left < float(x) < right
+            assert bottom + float(size) / 2 <= float(y) <= top - float(size) / 2
+    heights = sorted({round(top - bottom, 2) for _, bottom, _, top in boxes.values()})
+    assert heights == [27.0] and len(boxes) == 4
+
+
 def _boxes(source: str) -> dict[str, tuple[float, float, float, float]]:
     """Left, bottom, right, top of every block in DOT source."""
-    found = re.findall(r'"((?:en|de)coder \d+)" \[.*?height=(\S+) pos="([^,]+),([^"]+)" width=(\S+?)\]', source)
+    found = re.findall(r'"((?:en|de)coder \d+)" \[.*?height=(\S+) .*?pos="([^,]+),([^"]+)" .*?width=(\S+?)\]', source)
     sized = {name: (float(x), float(y), float(w) * 36, float(h) * 36) for name, h, x, y, w in found}
     return {name: (x - w, y - h, x + w, y + h) for name, (x, y, w, h) in sized.items()}
 
 
-@pytest.mark.parametrize("name", published())
+@pytest.mark.parametrize("name", [*published(), "swaps"])
 def test_no_box_overlaps_another_and_no_arrow_crosses_one(name: str) -> None:
-    source = figure(load(name), KINDS).source
+    source = figure(with_swaps() if name == "swaps" else load(name), KINDS).source
     boxes = list(_boxes(source).values())
-    assert len(boxes) == 30
+    assert len(boxes) == (4 if name == "swaps" else 30)
     for a, b in ((a, b) for a in boxes for b in boxes if a is not b):
         assert a[0] > b[2] or b[0] > a[2] or a[1] > b[3] or b[1] > a[3]
     # The control points of a Bezier curve enclose it; none may lie inside a box.

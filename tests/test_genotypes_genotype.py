@@ -234,6 +234,29 @@ def test_swaps_survive_a_file_and_malformed_ones_are_refused(tmp_path: Path) -> 
             small(swaps={**swaps, "decoder": [{}, {"b": wrong}, {}]})
 
 
+def test_the_best_other_operation_of_a_block() -> None:
+    swaps = {
+        "encoder": [{"a": [0.1, 0.05, 0.15], "b": [0.02, -0.01, 0.05]}, {}],
+        "decoder": [{"c": [0.25, 0.2, 0.3]}] * 3,
+    }
+    genotype = small(swaps=swaps)
+    rival = genotype.rival("encoder", 0)
+    assert (rival.operation, rival.undecided, rival.percent) == ("b", True, "+2.0 ± 3.0 %")
+    assert genotype.rival("encoder", 1) is None and small().rival("decoder", 0) is None
+    other = genotype.rival("decoder", 2)
+    assert (other.undecided, other.percent) == (False, "+25 ± 5 %")
+
+
+def test_what_the_supernet_made_of_it_survives_a_file_and_older_files_have_none(tmp_path: Path) -> None:
+    supernet = {"loss": 3.5, "percentile": 12.0, "val/accuracy": 61.25, "val_images": 40}
+    path = small(supernet=supernet).save(tmp_path / "one.json")
+    assert load(str(path)).supernet == supernet
+    assert load(write(tmp_path, {"encoder": ["x"], "decoder": ["y"]})).supernet is None
+    for wrong in ({"loss": "low"}, {"loss": True}, [1.0], 3):
+        with pytest.raises(UserError, match="'supernet' must"):
+            small(supernet=wrong)
+
+
 def test_genotypes_need_no_torch() -> None:
     code = "import sys, genotypes.drawing, genotypes.table; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
