@@ -142,29 +142,30 @@ class Evolution(Selector):
 
 
 class Halving(Selector):
-    """Trains the best eight from the supernet's weights and drops the worse half, each round twice as long.
+    """Trains the best eight from the supernet's weights, and after every round drops the worse half.
 
-    Successive halving (arXiv 1502.07943, algorithm 1) by the training loss summed over a round. A supernet cannot
-    teach every candidate what takes long to learn; a path that has its weights to itself shows in a few hundred steps
-    whether it would learn it.
+    Successive halving (arXiv 1502.07943, algorithm 1), by the training loss over the second half of a round. A supernet
+    cannot teach every candidate what takes long to learn; a path that has its weights to itself shows in a hundred
+    steps or two whether it would learn it, but not in fewer, so that rounds are equally long.
     """
 
     finalists = 8
-    share = 64  # a finalist's first round takes one step for so many weight steps of the search
+    share = 20  # a round takes one step for so many weight steps of the search
 
     def pick(self) -> Path:
         """The one that is left."""
         judging = Exact if self.supernet.architectures <= MOST else Evolution
         ranked = judging(self.supernet, self.judge, self.generator, self.tuner, self.budget).ranked()
         alive = self._finalists(ranked)
-        rounds = (len(alive) - 1).bit_length()
-        first = max(1, self.tuner.planned_steps // self.share)
-        running = {path: self.tuner.begin(path, first * (2**rounds - 1)) for path in alive}
-        for number in range(rounds):
-            turns = [path for path in running for _ in range(first * 2**number)]
+        rounds, steps = (len(alive) - 1).bit_length(), max(1, self.tuner.planned_steps // self.share)
+        running = {path: self.tuner.begin(path, rounds * steps) for path in alive}
+        for number in range(1, rounds + 1):
             losses = dict.fromkeys(running, 0.0)
-            for path in track(turns, f"halving, round {number + 1} of {rounds}: {len(running)} networks"):
-                losses[path] = losses[path] + running[path].step()
+            turns = [(path, step) for path in running for step in range(steps)]
+            for path, step in track(turns, f"halving, round {number} of {rounds}: {len(running)} networks"):
+                loss = running[path].step()
+                if step >= steps // 2:
+                    losses[path] = losses[path] + loss
             best = sorted(running, key=lambda path, losses=losses: float(losses[path]))
             running = {path: running[path] for path in best[: -(-len(best) // 2)]}
         return next(iter(running))
