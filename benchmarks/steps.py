@@ -60,7 +60,7 @@ def supernet_of(name: str, space: SpaceSettings, width: int, runtime: Runtime, d
         return tuple([MixedOp(side.candidates, **sizes) for _ in range(side.blocks)] for side in sides)
 
     task = task_of(name, Width(SHAPES[name].width))
-    return Supernet(assemble(task, ModelSettings(dropout=dropout), width, blocks).to(runtime.device))
+    return Supernet(assemble(task, ModelSettings(dropout=dropout), width, blocks)).to(runtime.device)
 
 
 def supernets(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from search.budget import Budget
 from search.contract import Estimator, Opening
 from search.supernet import Supernet
+from space.inputs import sent
 
 
 def arch_step(
@@ -44,20 +45,19 @@ def arch_step(
     draws = [
         [estimator.open(block.alpha.detach(), generator, progress) for block in blocks] for _ in range(estimator.draws)
     ]
-    totals = torch.zeros(len(draws), dtype=blocks[0].alpha.dtype, device=blocks[0].alpha.device)
+    found: list[Tensor | float] = [0.0] * len(draws)
     try:
         with _frozen(supernet.weights):
             for loss_of in losses:
                 for number, openings in enumerate(draws):
-                    open_gates(supernet, openings)
-                    gates = [opening.gates for opening in openings if opening.gates is not None]
-                    totals[number] += _run(loss_of, gates)
+                    found[number] = found[number] + _run(loss_of, open_gates(supernet, openings))
     finally:
         supernet.close()
+    totals, gradients = _fetch(found, draws)
     weights = estimator.weigh(totals)
     for number, block in enumerate(blocks):
-        openings = [draw[number] for draw in draws]
-        block.alpha.grad = _gradient(block.alpha.detach(), openings, weights, estimator, beta_decay)
+        drawn = [(openings[number], of_gates[number]) for openings, of_gates in zip(draws, gradients, strict=True)]
+        block.alpha.grad = _gradient(block.alpha.detach(), drawn, weights, estimator, beta_decay)
     if budget is not None:
         # As a share of the loss, so that one weight suits losses that are sums and losses that are means.
         share = budget.weight * abs(float(totals.mean()))
@@ -73,14 +73,22 @@ def arch_step(
     return totals.mean()
 
 
-def open_gates(supernet: Supernet, openings: Sequence[Opening]) -> None:
-    """Let every block stand as one draw has it, with gates that take gradients."""
+def open_gates(supernet: Supernet, openings: Sequence[Opening]) -> Tensor | None:
+    """Let every block stand as one draw has it.
+
+    Returns:
+        (R of all blocks,) the gates where the weights are, for gradients; None where no block has any.
+    """
+    values = [opening.gates for opening in openings if opening.gates is not None]
+    gates = sent(torch.cat(values), supernet.device).requires_grad_() if values else None
+    parts = iter(gates.split([len(one) for one in values]) if values else ())
     for block, opening in zip(supernet.blocks, openings, strict=True):
         block.active = opening.active
         if opening.gates is None:
             block.close()
         else:
-            block.open(opening.running, opening.gates.requires_grad_(), opening.learning)
+            block.open(opening.running, next(parts), opening.learning)
+    return gates
 
 
 @contextmanager
@@ -96,22 +104,34 @@ def _frozen(weights: Sequence[nn.Parameter]) -> Iterator[None]:
             weight.requires_grad_()
 
 
-def _run(loss_of: Callable[[], Tensor], gates: Sequence[Tensor]) -> Tensor:
-    """A part's loss, detached; its gradients are added to the gates', and without any it runs without a graph."""
-    with torch.set_grad_enabled(bool(gates)):
+def _run(loss_of: Callable[[], Tensor], gates: Tensor | None) -> Tensor:
+    """(1 + R of all blocks,) a part's loss and its gates' gradients; without gates it runs without a graph."""
+    with torch.set_grad_enabled(gates is not None):
         loss = loss_of()
-    if gates:
-        loss.backward(inputs=gates)
-    return loss.detach()
+    if gates is None:
+        return loss.view(1)
+    loss.backward(inputs=[gates])
+    return torch.cat((loss.detach().view(1), gates.grad))
+
+
+def _fetch(found: Sequence[Tensor], draws: Sequence[Sequence[Opening]]) -> tuple[Tensor, list[Sequence[Tensor]]]:
+    """What draws gave, on the CPU: (draws,) losses, and of every draw the (R,) gradients of each block's gates.
+
+    This waits for a GPU, once: which weights the next step runs depends on it.
+    """
+    if not found:
+        return torch.zeros(0), []
+    own = torch.cat(tuple(found)).cpu().split([len(one) for one in found])
+    sizes = [[0 if opening.gates is None else len(opening.gates) for opening in openings] for openings in draws]
+    losses = torch.stack([one[0] for one in own])
+    return losses, [one[1:].split(size) for one, size in zip(own, sizes, strict=True)]
 
 
 def _gradient(
-    alpha: Tensor, openings: Sequence[Opening], weights: Tensor, estimator: Estimator, beta_decay: float
+    alpha: Tensor, drawn: Sequence[tuple[Opening, Tensor]], weights: Tensor, estimator: Estimator, beta_decay: float
 ) -> Tensor:
     """(K,) a block's gradient: the draws' by weight, and that of beta_decay * logsumexp(alpha)."""
     gradient = beta_decay * alpha.softmax(0)
-    for opening, weight in zip(openings, weights, strict=True):
-        gates = alpha.new_zeros(0) if opening.gates is None else opening.gates
-        of_gates = torch.zeros_like(gates) if gates.grad is None else gates.grad
+    for (opening, of_gates), weight in zip(drawn, weights, strict=True):
         gradient += weight * estimator.alpha_gradient(alpha, opening, of_gates)
     return gradient

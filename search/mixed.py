@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from space.backbone import Block
 from space.context import Context
@@ -75,9 +76,29 @@ class MixedOp(nn.Module):
         if self.gates is None:
             run = partial(self.candidates[self.active], x, context)
             return run() if self.memory is None else self.memory.recall(self, run)
-        out = 0
-        for gate, number in zip(self.gates, self.running, strict=True):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and number in self.learning):
-                o = self.candidates[number](x, context)
-            out = out + gate.to(o.dtype) * o
-        return out
+        return _Sum.apply(self.gates, *(self._run(number, x, context) for number in self.running))
+
+    def _run(self, number: int, x: Tensor, context: Context) -> Tensor:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and number in self.learning):
+            return self.candidates[number](x, context)
+
+
+class _Sum(torch.autograd.Function):
+    """sum_i g_i o_i in a few calls, however many candidates there are."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, *outputs: Tensor) -> Tensor:
+        outputs = torch.stack(outputs)
+        gates = gates.to(outputs.dtype)
+        ctx.save_for_backward(gates, outputs)
+        # Rounded to bf16, small gates would be lost beside a large one.
+        with torch.autocast(outputs.device.type, enabled=False):
+            return (outputs.flatten(1).t() @ gates).view(outputs.shape[1:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gates, outputs = ctx.saved_tensors
+        of_gates = (outputs * gradient).flatten(1).sum(1) if ctx.needs_input_grad[0] else None
+        learns = ctx.needs_input_grad[1:]
+        return of_gates, *(gate * gradient if learn else None for gate, learn in zip(gates, learns, strict=True))

@@ -111,7 +111,8 @@ def build(task: Task, config: Config, runtime: Runtime) -> Supernet:
         decoder = [MixedOp(space.decoder.candidates, **sizes) for _ in range(space.decoder.blocks)]
         return encoder, decoder
 
-    supernet = Supernet(assemble(task, config.model, config.search.width, blocks, task.word_vectors).to(runtime.device))
+    model = assemble(task, config.model, config.search.width, blocks, task.word_vectors)
+    supernet = Supernet(model).to(runtime.device)
     if config.search.start is not None:
         genotype = load(config.search.start)
         supernet.start_from(genotype.encoder, genotype.decoder)

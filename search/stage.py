@@ -83,7 +83,7 @@ class SearchStage:
         self.val = val.subset(first_images(val.image_ids, settings.val_images))
         self.arch_batches = EndlessBatches(self.arch_split, settings.batch_size, runtime, "arch")
         self.optimiser = optim.adam(supernet.weights)
-        self.alpha_optimiser = torch.optim.Adam(supernet.alphas, lr=settings.alpha_lr, betas=(0.0, 0.999))
+        self.alpha_optimiser = torch.optim.Adam(supernet.alphas, lr=settings.alpha_lr, betas=(0.0, 0.999), fused=True)
         self.estimator = ESTIMATORS[settings.estimator]()
         self.sampler = SAMPLERS[settings.sampler]()
         self.generator = runtime.generator("paths")

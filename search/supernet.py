@@ -11,6 +11,7 @@ from torch import nn
 
 from common.errors import UserError
 from search.mixed import MixedOp
+from space.inputs import sent
 from space.network import Model
 
 Probabilities = dict[str, list[dict[str, float]]]
@@ -18,12 +19,27 @@ Path = tuple[int, ...]  # number of the candidate in every block, encoder first
 
 
 class Supernet:
-    """A model filled with ``MixedOp`` blocks, seen as a distribution over architectures."""
+    """A model filled with ``MixedOp`` blocks, seen as a distribution over architectures.
+
+    Its alphas are on the CPU, where paths are drawn, wherever its weights are.
+    """
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.encoder: list[MixedOp] = list(model.network.backbone.encoder)
         self.decoder: list[MixedOp] = list(model.network.backbone.decoder)
+        self.device = torch.device("cpu")  # of the weights
+
+    def to(self, device: torch.device) -> Supernet:
+        """Move the weights; on a GPU alphas would have to be waited for whenever a path is drawn."""
+        alphas = self.alphas
+        for block in self.blocks:
+            del block.alpha
+        self.model.to(device)
+        for block, alpha in zip(self.blocks, alphas, strict=True):
+            block.alpha = alpha
+        self.device = device
+        return self
 
     @property
     def blocks(self) -> list[MixedOp]:
@@ -53,9 +69,11 @@ class Supernet:
 
     def blend(self) -> None:
         """Run all candidates of every block, averaged by probability and all of them learning, until ``close``."""
-        for block in self.blocks:
+        shares = [block.probabilities for block in self.blocks]
+        together = sent(torch.cat(shares), self.device).split([len(one) for one in shares])
+        for block, gates in zip(self.blocks, together, strict=True):
             everyone = range(len(block.candidates))
-            block.open(everyone, block.probabilities.to(block.alpha.device), learning=everyone)
+            block.open(everyone, gates, learning=everyone)
 
     def close(self) -> None:
         """Run one candidate per block again."""

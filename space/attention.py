@@ -69,7 +69,7 @@ class MultiHeadAttention(nn.Module):
         asking, answering, width, inner = x.shape[1], answers.shape[1], x.shape[2], self.merge.in_features
         plain, folded = inner * asking * (width + answering), answering * width * (inner + self.heads * asking)
         # Products by head are slower ones; three fifths of the multiplications took as long at all sizes measured.
-        return not x.is_cuda and 5 * folded < 3 * plain
+        return x.is_cpu and 5 * folded < 3 * plain
 
     def attend_flops(self, asking: int, answering: int) -> int:
         """Of one sample: projections, logits, weighted sum."""

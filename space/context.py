@@ -47,11 +47,11 @@ class Context:
         """(R,H) states of the real words of all texts; on a GPU, which would have to be waited for, of all."""
         # A candidate that runs without a graph may be the first to ask, and others need one.
         with torch.set_grad_enabled(self.text.requires_grad):
-            return self.text.flatten(0, 1) if self.text.is_cuda else self.text_padding.pack(self.text)
+            return self.text_padding.pack(self.text) if self.text.is_cpu else self.text.flatten(0, 1)
 
     def of_texts(self, x: Tensor) -> Tensor:
         """(R,H), as ``words`` -> (Q,T,H)."""
-        return x.view(*self.text_pad.shape, -1) if x.is_cuda else self.text_padding.spread(x)
+        return self.text_padding.spread(x) if x.is_cpu else x.view(*self.text_pad.shape, -1)
 
     @cached_property
     def text_bias(self) -> Tensor | None:

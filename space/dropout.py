@@ -27,7 +27,7 @@ def draw(like: Tensor, p: float) -> tuple[Tensor, float]:
     """
     cut = max(1, round(p * GRAIN))
     scale = GRAIN / max(1, GRAIN - cut)
-    if like.device.type == "cuda":
+    if not like.is_cpu:
         return torch.empty_like(like).bernoulli_(1 - cut / GRAIN), scale
     if cut >= GRAIN:
         return torch.zeros_like(like, dtype=torch.int8), scale

@@ -27,7 +27,14 @@ class Inputs(NamedTuple):
 
     def to(self, device: torch.device) -> Inputs:
         """The same batch on another device."""
-        return Inputs(*(None if part is None else part.to(device, non_blocking=True) for part in self))
+        return Inputs(*(None if part is None else sent(part, device) for part in self))
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on another device, without waiting for what that one is doing, which only pinned memory allows."""
+    if device.type == "cuda" and tensor.is_cpu:
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def rows(states: Tensor, index: Tensor | None) -> Tensor:

@@ -95,8 +95,10 @@ class Network(nn.Module):
 
         Texts of similar length go through together, so that the longest does not set the price of all.
         """
+        together, states = TOGETHER if pad.is_cpu else TOGETHER_ELSEWHERE, None
+        if not pad.is_cpu and len(pad) <= together:  # the texts of a batch, whose lengths would be waited for
+            return self._aligned(tokens, self._encode(tokens, pad), pad)
         lengths, order = (~pad).sum(1).sort(stable=True)
-        together, states = TOGETHER_ELSEWHERE if pad.is_cuda else TOGETHER, None
         for size, group in zip(lengths.split(together), order.split(together), strict=True):
             longest = int(size[-1])
             part = self._encode(tokens[group, :longest], pad[group, :longest])
@@ -111,7 +113,7 @@ class Network(nn.Module):
 
     def _encode(self, tokens: Tensor, pad: Tensor) -> Tensor:
         """The same of texts in order of their lengths; without padding but on a GPU, which would be waited for."""
-        if pad.is_cuda:
+        if not pad.is_cpu:
             return self.backbone.encode(self.lstm(self.embedding(tokens))[0], Context(pad))
         parts = zip(tokens.split(READ_TOGETHER), pad.split(READ_TOGETHER), strict=True)
         context = Context(pad, packed=True)
@@ -153,7 +155,7 @@ class Network(nn.Module):
         pad = rows(images.pad, image_index)
         order = groups = None
         # A GPU would have to be waited for, and there the copies of a shared text cost next to nothing.
-        if text_index is not None and not text_index.is_cuda:
+        if text_index is not None and text_index.is_cpu:
             order, groups = group_by_text(text_index, texts.pad)
         of_text, of_image = (
             index if order is None else order if index is None else rows(index, order)

@@ -25,7 +25,7 @@ class Padding:
     @cached_property
     def some(self) -> bool:
         """Whether anything is padding; on a GPU, which would have to be waited for, always."""
-        return self.pad.device.type == "cuda" or bool(self.pad.any())
+        return not self.pad.is_cpu or bool(self.pad.any())
 
     @cached_property
     def bias(self) -> Tensor | None:

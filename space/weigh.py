@@ -27,7 +27,7 @@ def weigh(queries: Tensor, answers: Tensor | None, heads: int, bias: Tensor | No
     Returns:
         (B,N,inner).
     """
-    if not queries.is_cuda:
+    if queries.is_cpu:
         return _Weigh.apply(queries, answers, heads, bias, p)
     parts = queries.chunk(3, -1) if answers is None else (queries, *answers.chunk(2, -1))
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts)

@@ -22,7 +22,7 @@ from readers.feature_store import FeatureStore
 from readers.tokens import unsegmented
 from readers.word_vectors import about, find_source, word_vectors
 from readers.words import SPECIAL, Vocabulary
-from space.inputs import Inputs
+from space.inputs import Inputs, sent
 from space.settings import ModelSettings
 from tasks.showcase import Prediction
 
@@ -37,8 +37,7 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        moved = {name: value.to(device, non_blocking=True) for name, value in self.targets.items()}
-        return Batch(self.inputs.to(device), moved)
+        return Batch(self.inputs.to(device), {name: sent(value, device) for name, value in self.targets.items()})
 
 
 @dataclass

@@ -23,7 +23,8 @@ def contrastive_loss(similarity: Tensor, own: Tensor) -> Tensor:
 def hard_negatives(similarity: Tensor, own: Tensor) -> Tensor:
     """(B,) one of each row's others, as likely as it is mistaken for the row's own (arXiv 2107.07651, section 3.2)."""
     others = similarity.detach().masked_fill(own, torch.finfo(similarity.dtype).min)
-    return torch.multinomial(others.softmax(1), 1).squeeze(1)
+    # What torch.multinomial does for one of a row; its checks of the probabilities would wait for a GPU.
+    return (others.softmax(1) / torch.empty_like(others).exponential_()).argmax(1)
 
 
 def contrasted(model: Model, inputs: Inputs) -> tuple[Tensor, Tensor]:

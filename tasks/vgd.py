@@ -289,7 +289,9 @@ def grounding_loss(scores: Tensor, offsets: Tensor, overlap: Tensor, wanted: Ten
     target = overlap / overlap.sum(1, keepdim=True).clamp(min=OVERLAP)
     divergence = torch.xlogy(target, target) - target * scores.log_softmax(-1)
     score_loss = divergence.sum() / near.any(1).sum().clamp(min=1)
-    box_loss = F.smooth_l1_loss(offsets[near], wanted[near], reduction="sum") / near.sum().clamp(min=1)
+    # Taken as right where nothing overlaps: to pick the others out a GPU would have to be waited for.
+    aimed = torch.where(near.unsqueeze(-1), offsets, wanted)
+    box_loss = F.smooth_l1_loss(aimed, wanted, reduction="sum") / near.sum().clamp(min=1)
     return {"loss": score_loss + OFFSET_WEIGHT * box_loss, "score_loss": score_loss, "box_loss": box_loss}
 
 
