@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from space.dropout import draw
+from space.dropout import draw, drop, drop_back
 
 
 def residual_norm(x: Tensor, change: Tensor, norm: nn.LayerNorm, p: float) -> Tensor:
@@ -57,13 +57,14 @@ def lowered(*tensors: Tensor) -> tuple[Tensor, ...]:
 class _ResidualNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, change: Tensor, weight: Tensor, bias: Tensor, eps: float, p: float) -> Tensor:
-        kept = None
-        if p:
+        kept, ctx.change_dtype = None, change.dtype
+        if p and x.is_cpu:
             kept, ctx.scale = draw(change, p)
             total = torch.addcmul(x, change, kept.to(change.dtype), value=ctx.scale)
         else:
+            if p:
+                change, kept, ctx.scale = drop(change, p)
             total = x + change
-        ctx.change_dtype = change.dtype
         out, mean, deviation = torch.native_layer_norm(total, weight.shape, weight, bias, eps)
         ctx.save_for_backward(total, mean, deviation, weight, bias, kept)
         return out
@@ -81,7 +82,7 @@ class _ResidualNorm(torch.autograd.Function):
         if wanted[1]:
             of_change = of_total.to(ctx.change_dtype)
             if kept is not None:
-                of_change = (of_change * kept.to(of_change.dtype)).mul_(ctx.scale)
+                of_change = drop_back(of_change, kept, ctx.scale)
         return of_total, of_change, of_weight, of_bias, None, None
 
 
@@ -90,15 +91,23 @@ class _FeedForward(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, p: float, *parameters: Tensor) -> Tensor:
         x, *parameters = lowered(x, *parameters)
         weights, biases = parameters[::2], parameters[1::2]
-        ctx.scale, hidden = 1.0, [x.flatten(0, -2)]
+        # On a CPU hidden layers stay unscaled, and the products that read them scale: ctx.left is what they have to.
+        ctx.scale = ctx.left = 1.0
+        hidden = [x.flatten(0, -2)]
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            out = torch.addmm(bias, hidden[-1], weight.t(), alpha=ctx.scale).relu_()
-            if p:
-                kept, ctx.scale = draw(out, p)
-                out.mul_(kept.to(out.dtype))
+            if not x.is_cpu:
+                out = torch._addmm_activation(bias, hidden[-1], weight.t())  # with the ReLU in the same call
+                if p:
+                    out, _, ctx.scale = drop(out, p)
+            else:
+                out = torch.addmm(bias, hidden[-1], weight.t(), alpha=ctx.left).relu_()
+                if p:
+                    kept, ctx.scale = draw(out, p)
+                    ctx.left = ctx.scale
+                    out.mul_(kept.to(out.dtype))
             hidden.append(out)
         ctx.save_for_backward(*hidden, *weights)
-        out = torch.addmm(biases[-1], hidden[-1], weights[-1].t(), alpha=ctx.scale)
+        out = torch.addmm(biases[-1], hidden[-1], weights[-1].t(), alpha=ctx.left)
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -109,11 +118,10 @@ class _FeedForward(torch.autograd.Function):
         shape, gradient, found = gradient.shape, gradient.flatten(0, -2), []
         learns = ctx.needs_input_grad[2]
         for number in reversed(range(layers)):
-            # A hidden layer is kept unscaled; where it is positive, it was so before the ReLU and stayed.
-            factor = ctx.scale if number and layers > 1 else 1.0
-            found[:0] = [times(gradient.t(), hidden[number], factor), gradient.sum(0)] if learns else [None, None]
-            if number:
-                gradient = times(gradient, weights[number], factor)
+            left = ctx.left if number else 1.0
+            found[:0] = [times(gradient.t(), hidden[number], left), gradient.sum(0)] if learns else [None, None]
+            if number:  # where a hidden layer is positive, it was so before the ReLU and stayed
+                gradient = times(gradient, weights[number], ctx.scale)
                 gradient = torch.ops.aten.threshold_backward(gradient, hidden[number], 0)
         of_x = (gradient @ weights[0]).view(*shape[:-1], -1) if ctx.needs_input_grad[0] else None
         return of_x, None, *found

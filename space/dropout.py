@@ -19,20 +19,39 @@ def draw(like: Tensor, p: float) -> tuple[Tensor, float]:
     size and then of like's, because torch's vectorised loops stop at truth values and mixed types.
 
     Args:
-        like: of the shape wanted.
+        like: of the shape wanted, on a CPU.
         p: above 0.
 
     Returns:
-        1 where an element stays and 0 where it falls, as int8 (on a GPU in like's dtype); and what to multiply by.
+        1 where an element stays and 0 where it falls, as int8; and what to multiply by.
     """
-    cut = max(1, round(p * GRAIN))
-    scale = GRAIN / max(1, GRAIN - cut)
-    if not like.is_cpu:
-        return torch.empty_like(like).bernoulli_(1 - cut / GRAIN), scale
+    cut, scale = _grains(p)
     if cut >= GRAIN:
         return torch.zeros_like(like, dtype=torch.int8), scale
     words = torch.empty(like.numel() // 8 + 1, dtype=torch.int64, device=like.device).random_(-(2**63), None)
     return words.view(torch.int8)[: like.numel()].view(like.shape).ge_(cut - GRAIN // 2), scale
+
+
+def _grains(p: float) -> tuple[int, float]:
+    """How many of the grains mean that an element falls, and the factor that keeps the mean."""
+    cut = max(1, round(p * GRAIN))
+    return cut, GRAIN / max(1, GRAIN - cut)
+
+
+def drop(x: Tensor, p: float) -> tuple[Tensor, Tensor, float]:
+    """x after dropout with p above 0, which elements stayed, and what they were multiplied by; on a GPU in one call."""
+    if x.is_cpu:
+        kept, scale = draw(x, p)
+        return (x * kept.to(x.dtype)).mul_(scale), kept, scale
+    cut, scale = _grains(p)
+    return *torch.native_dropout(x, cut / GRAIN, True), scale
+
+
+def drop_back(gradient: Tensor, kept: Tensor, scale: float) -> Tensor:
+    """The gradient of what ``drop`` was given."""
+    if gradient.is_cpu:
+        return (gradient * kept.to(gradient.dtype)).mul_(scale)
+    return torch.ops.aten.native_dropout_backward(gradient, kept, scale)
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
@@ -51,12 +70,12 @@ class Dropout(nn.Dropout):
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        kept, ctx.scale = draw(x, p)
+        dropped, kept, ctx.scale = drop(x, p)
         ctx.save_for_backward(kept)
-        return (x * kept.to(x.dtype)).mul_(ctx.scale)
+        return dropped
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (kept,) = ctx.saved_tensors
-        return (gradient * kept.to(gradient.dtype)).mul_(ctx.scale), None
+        return drop_back(gradient, kept, ctx.scale), None
