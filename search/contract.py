@@ -38,7 +38,7 @@ class Estimator(ABC):
         """Draw how a block opens.
 
         Args:
-            alpha: (K,) the block's, detached.
+            alpha: (K,) the block's, detached, on the CPU.
             generator: on the CPU; what is random comes from it alone, so that a resumed run draws the same.
             progress: from 0 in the first architecture step of a search to 1 in the last.
         """

@@ -56,7 +56,7 @@ class SearchStage:
 
     Args:
         task: the task searched on.
-        supernet: its model lives on the runtime's device.
+        supernet: its weights are on the runtime's device.
         settings: the search section.
         runtime: device, precision, random streams.
         report: called after every epoch with all genotypes so far, one per epoch.

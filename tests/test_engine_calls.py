@@ -31,8 +31,8 @@ ENCODER = ("self_att_64", "feed_forward")
 DECODER = ("self_att_64", "rel_self_att_64", "guided_att_64", "feed_forward")
 SMALL = Genotype("itm", ENCODER, ("rel_self_att_64", "guided_att_64"))
 
-# Calls of a weight step on the task's published network, in a search and in a retraining, and of an architecture step of
-# the published space. What has become less is written down here.
+# Calls of a weight step on the task's published network, in a search and in a retraining, and of an architecture step
+# of the published space. What has become less is written down here.
 CALLS = {
     ("itm", 0): (740, 1232),
     ("itm", 16): (1061, 1451),  # with the alignment

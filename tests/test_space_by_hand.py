@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from space.by_hand import feed_forward, residual_norm
-from space.dropout import draw
+from space.dropout import drop
 from space.padding import Padding
 from space.weigh import weigh, weigh_folded
 
@@ -86,7 +86,7 @@ def folded(p: float) -> tuple[Callable[..., Tensor], Callable[..., Tensor], list
 def fallen(x: Tensor, p: float) -> Tensor:
     if not p:
         return x
-    kept, scale = draw(x, p)
+    _, kept, scale = drop(x.detach(), p)
     return x * kept.to(x.dtype) * scale
 
 
@@ -106,6 +106,12 @@ def test_as_autograd_has_it(name: str, p: float) -> None:
     gradients = (torch.autograd.grad(out, given, up) for out in (made, wanted))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(("name", "p"), [(name, p) for name in ("norm", "feed forward") for p in (0.0, 0.3)])
+def test_the_calls_of_a_gpu_come_to_the_same(name: str, p: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False, raising=False)
+    test_as_autograd_has_it(name, p)
 
 
 @pytest.mark.parametrize("name", CASES)
