@@ -6,6 +6,7 @@ Whatever needs a value from it (``.item()``, a condition, boolean indexing) rais
 from __future__ import annotations
 
 from collections import Counter
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -57,9 +58,9 @@ def stand_in_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: enabled(kind.replace("meta", "cpu")))
     monkeypatch.setattr(F, "scaled_dot_product_attention", _attention)
     monkeypatch.setattr(torch._VF, "lstm", lambda x, states, weights, *how: (_Lstm.apply(x, *weights), None, None))
-    for module in ("utils._foreach_utils", "optim.optimizer"):
+    for module in map(import_module, ("torch.utils._foreach_utils", "torch.optim.optimizer")):
         for what in ("foreach", "fused"):
-            monkeypatch.setattr(f"torch.{module}._get_{what}_kernels_supported_devices", lambda: ["cpu", "meta"])
+            monkeypatch.setattr(module, f"_get_{what}_kernels_supported_devices", lambda: ["cpu", "meta"])
 
 
 class Calls(TorchDispatchMode):
