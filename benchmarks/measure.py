@@ -149,15 +149,16 @@ def _compare(
         for side, work in sides.items():
             spent, units = seconds(work, device, clock)
             taken[side].append(spent / units)
-    costs = {side: _cost(taken[side], memory[side], flops[side], peaks[side]) for side in sides}
+    known = dict.fromkeys(sides) if row.threads else peaks  # the peaks are those of all threads
+    costs = {side: _cost(taken[side], memory[side], flops[side], known[side]) for side in sides}
     ratio = costs["ours"].rate / costs["textbook"].rate
     flops_ratio = flops["textbook"] / flops["ours"] if flops["ours"] else None
     return Result(name, row.unit, costs["ours"], costs["textbook"], ratio, flops_ratio, row.target, difference)
 
 
-def _cost(taken: list[float], memory: float, flops: float, peak: float) -> Cost:
+def _cost(taken: list[float], memory: float, flops: float, peak: float | None) -> Cost:
     middle = statistics.median(taken)
-    return Cost(1 / middle, max(taken) / min(taken), memory, flops, flops / middle / peak if flops else None)
+    return Cost(1 / middle, max(taken) / min(taken), memory, flops, flops / middle / peak if flops and peak else None)
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:

@@ -168,7 +168,7 @@ class Loop:
         self.epoch, self.step, self.finished = state["epoch"], state["step"], state["finished"]
         over = self.finished or self.epoch >= self.training.epochs
         place = f"in epoch {self.epoch + 1}/{self.training.epochs}, step {self.step}"
-        self.log.info("the run was over; what it found is shown again" if over else f"going on {place}")
+        self.log.info("all epochs were over; what comes after them is done again" if over else f"going on {place}")
         self.totals = dict(state["totals"])
         # With another number of threads sums would be rounded otherwise.
         self.threads = self.threads or state["threads"]

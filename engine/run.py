@@ -141,6 +141,11 @@ def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], version: str
     differing = [key for key in now if now[key] != then.get(key)]
     if differing:
         first, *others = differing
+        if first not in then:
+            raise UserError(
+                f"the run {version!r} was begun by an earlier state of this program, which had no {first}; go on with "
+                "that one, or begin again under another VERSION"
+            )
         more = f" ({len(others)} more differ, such as {others[0]})" if others else ""
         raise UserError(
             f"the run {version!r} was begun with {first}={then.get(first)}, not {now[first]}{more}; "

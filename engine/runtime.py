@@ -53,7 +53,7 @@ def start(gpu: str, seed: int, precision: str, width: int = WIDE) -> Runtime:
         width: H of the network.
 
     Raises:
-        UserError: no such GPU, several GPUs, or an unknown precision.
+        UserError: no such GPU, several GPUs, or a precision that is unknown or not to be had.
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision={precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
@@ -66,6 +66,8 @@ def start(gpu: str, seed: int, precision: str, width: int = WIDE) -> Runtime:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     torch.manual_seed(seed)
+    if precision == "bf16" and not _runs_bf16(device):
+        raise UserError("precision=bf16 needs a processor with AVX-512 or AMX, and this one has neither; leave it out")
     gains = _multiplies_bf16(device) and (device.type == "cuda" or width >= WIDE)
     return Runtime(device, seed, precision == "bf16" or (precision == "auto" and gains))
 
@@ -84,6 +86,10 @@ def _device(gpu: str) -> torch.device:
             else f"GPU={gpu} is not there; torch sees no GPU on this machine, leave GPU out to use the CPU"
         )
     return torch.device("cuda", int(number))
+
+
+def _runs_bf16(device: torch.device) -> bool:
+    return device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _multiplies_bf16(device: torch.device) -> bool:

@@ -124,6 +124,11 @@ def read(argv: Sequence[str]) -> Recipe:
     search = _load("search", search_flags, {"space": SpaceSettings, "search": SearchSettings})
     search.space.validate()
     search.search.validate()
+    if search.search.budget.latency is not None:
+        raise UserError(
+            "search.budget.latency holds for the machine it was measured on, which cells of a study need not share; "
+            "say search.budget.flops or search.budget.parameters"
+        )
     retrain = _load("retrain", retrain_flags, {"retrain": RetrainSettings})
     if not any(flag.startswith("--retrain.val_every=") for flag in flags):
         # Validated once, at its end, a training has one network to choose from.

@@ -128,7 +128,7 @@ def _node(
 
 
 def _said(rival: Swap) -> str:
-    word = "or" if rival.undecided else "not" if rival.mean > 0 else "rather"
+    word = "or" if rival.undecided else "not" if rival.mean > 0 else "less with"
     return graphviz.escape(f"{word} {rival.operation.replace('_', ' ')}: {rival.percent}")
 
 

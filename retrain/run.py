@@ -67,11 +67,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         sections={"model": ModelSettings, "retrain": RetrainSettings},
     )
     options: RetrainOptions = config.top
-    runtime = start(options.gpu, options.seed, options.precision, config.retrain.width)
     if options.run == "train":
-        train(config, genotype, runtime)
+        train(config, genotype, start(options.gpu, options.seed, options.precision, config.retrain.width))
     else:
-        evaluate(config, genotype, runtime)
+        evaluate(config, genotype)
 
 
 def trained_network(argv: Sequence[str] | None) -> Path:
@@ -156,7 +155,7 @@ def beside_supernet(
     )
 
 
-def evaluate(config: Config, genotype: Genotype | None, runtime: Runtime) -> None:
+def evaluate(config: Config, genotype: Genotype | None) -> None:
     """Score a trained network on the validation split or on all test splits."""
     options: RetrainOptions = config.top
     # Scoring a run's own network adds to that run; scoring another file is a run of its own.
@@ -165,6 +164,8 @@ def evaluate(config: Config, genotype: Genotype | None, runtime: Runtime) -> Non
     task: Task = config.task(config.data)
     ckpt = Path(options.ckpt or files.best)
     trained = restore(ckpt, task, genotype)
+    width = trained.model.network.region_projection.out_features
+    runtime = start(options.gpu, options.seed, options.precision, width)
     files.create()
     splits = ["val"] if options.run == "val" else task.test_splits
     report(config, task, ckpt, trained, runtime, splits, RunLog(files.log), files)

@@ -152,7 +152,7 @@ class Budget:
     def _exactly(self, cost: float) -> str:
         """Rounded up, so that it can be taken for a budget."""
         if self.kind == "latency":
-            return f"{math.ceil(cost * 1e4) / 1e4:g} ms a sample"
+            return f"{math.ceil(cost * 1e4) / 1e4:.4f} ms a sample"
         return f"{math.ceil(cost):,} {UNITS[self.kind].strip()}"
 
 

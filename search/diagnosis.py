@@ -166,7 +166,7 @@ def warnings(found: Diagnosis, supernet: Mapping[str, float], settings: SearchSe
         settings: the search section.
     """
     # Halving has trained its pick alone, and knows better than the weights that all share.
-    chance = [] if settings.selector == "halving" else _worse_than_chance(supernet)
+    chance = [] if settings.selector == "halving" else _worse_than_chance(supernet, settings.selector == "argmax")
     return [*_stillness(found, settings), *_collapses(found), *chance]
 
 
@@ -219,11 +219,11 @@ def _sure(history: Sequence[Genotype], side: str) -> tuple[float, float, float] 
     return None
 
 
-def _worse_than_chance(supernet: Mapping[str, float]) -> list[str]:
+def _worse_than_chance(supernet: Mapping[str, float], blind: bool) -> list[str]:
     if supernet["percentile"] <= 50:
         return []
     return [
         "warning: by the supernet's own loss the pick is worse than the median random path: "
         f"{supernet['percentile']:.0f} % of {RANDOM} random paths have a lower loss than its {supernet['loss']:.4g} "
-        f"(median {supernet['random_loss']:.4g}); search.selector=exact or evolution picks by this loss"
+        f"(median {supernet['random_loss']:.4g})" + ("; search.selector=exact picks by this loss" if blind else "")
     ]

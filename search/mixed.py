@@ -90,8 +90,8 @@ class _Sum(torch.autograd.Function):
     def forward(ctx: Any, gates: Tensor, *outputs: Tensor) -> Tensor:
         outputs = torch.stack(outputs)
         gates = gates.to(outputs.dtype)
-        ctx.save_for_backward(gates, outputs)
-        # Rounded to bf16, small gates would be lost beside a large one.
+        ctx.save_for_backward(gates, outputs if ctx.needs_input_grad[0] else None)
+        # Autocast would round states that are fp32 on purpose, such as those of LayerNorm on a GPU.
         with torch.autocast(outputs.device.type, enabled=False):
             return (outputs.flatten(1).t() @ gates).view(outputs.shape[1:])
 
@@ -99,6 +99,6 @@ class _Sum(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         gates, outputs = ctx.saved_tensors
-        of_gates = (outputs * gradient).flatten(1).sum(1) if ctx.needs_input_grad[0] else None
+        of_gates = (outputs * gradient).flatten(1).sum(1, dtype=torch.float32) if ctx.needs_input_grad[0] else None
         learns = ctx.needs_input_grad[1:]
         return of_gates, *(gate * gradient if learn else None for gate, learn in zip(gates, learns, strict=True))

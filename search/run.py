@@ -17,7 +17,7 @@ from engine.log import PICKED, RunLog
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
 from engine.runtime import Runtime, start
-from engine.shortages import allow_files
+from engine.shortages import allow_files, shortages_told
 from genotypes.drawing import draw
 from genotypes.genotype import Genotype, load, save_epochs
 from genotypes.table import table
@@ -25,6 +25,7 @@ from search.budget import Budget
 from search.diagnosis import Diagnosis, summary, warnings
 from search.mixed import MixedOp
 from search.prices import prices_of, sizes_of
+from search.selection import selected
 from search.selectors import SELECTORS
 from search.settings import SearchSettings
 from search.stage import SearchStage
@@ -133,7 +134,7 @@ def describe(task: Task, architectures: int, stage: SearchStage, runtime: Runtim
 
 def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, path: Path) -> None:
     """Write the final genotype and its figure; show the table, how the search went and what to type next."""
-    genotype, diagnosis = complete(stage.selected(), task, config), stage.diagnosis()
+    genotype, diagnosis = complete(_picked(stage), task, config), stage.diagnosis()
     genotype.save(path)
     log.record(PICKED, len(stage.history), genotype.supernet)
     figure = draw(genotype, path.with_suffix(".svg"), {name: op.kind for name, op in OPS.items()})
@@ -153,6 +154,11 @@ def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log:
     for line in last_words(genotype, diagnosis, path, config):
         log.info(line)
     log.close()
+
+
+def _picked(stage: SearchStage) -> Genotype:
+    with shortages_told():
+        return selected(stage)
 
 
 def budget_line(budget: Budget, path: tuple[int, ...]) -> str:

@@ -5,12 +5,14 @@ A new selector is one class here and its name in SELECTORS.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from itertools import product
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common.errors import UserError
 from common.progress import track
@@ -142,7 +144,7 @@ class Evolution(Selector):
 
 
 class Halving(Selector):
-    """Trains the best eight from the supernet's weights, and after every round drops the worse half.
+    """Trains the best eight decoders from the supernet's weights, and after every round drops the worse half.
 
     Successive halving (arXiv 1502.07943, algorithm 1), by the training loss over the second half of a round. A supernet
     cannot teach every candidate what takes long to learn; a path that has its weights to itself shows in a hundred
@@ -150,7 +152,7 @@ class Halving(Selector):
     """
 
     finalists = 8
-    share = 20  # a round takes one step for so many weight steps of the search
+    share = 20  # a round takes each of them one step for so many weight steps of the search
 
     def pick(self) -> Path:
         """The one that is left."""
@@ -166,17 +168,22 @@ class Halving(Selector):
                 loss = running[path].step()
                 if step >= steps // 2:
                     losses[path] = losses[path] + loss
-            best = sorted(running, key=lambda path, losses=losses: float(losses[path]))
+            best = sorted(running, key=lambda path, losses=losses: _finite(losses[path]))
             running = {path: running[path] for path in best[: -(-len(best) // 2)]}
         return next(iter(running))
 
     def _finalists(self, ranked: list[Path]) -> list[Path]:
-        """The best ones that differ in their decoder; of the same decoder the one with the best encoder."""
+        """The best ones that differ in their decoder, if it has a choice; the best encoder goes with each."""
         encoder = len(self.supernet.encoder)
         decoders: dict[Path, Path] = {}
         for path in ranked:
             decoders.setdefault(path[encoder:], path)
-        return [*decoders.values()][: self.finalists]
+        return (ranked if len(decoders) == 1 else [*decoders.values()])[: self.finalists]
+
+
+def _finite(loss: Tensor | float) -> float:
+    """A loss to sort by; who diverged comes last."""
+    return float(loss) if math.isfinite(loss) else math.inf
 
 
 SELECTORS: dict[str, type[Selector]] = {

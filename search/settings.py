@@ -56,8 +56,8 @@ class SearchSettings(Training):
         sampler: which paths train the weights: alpha (by probability), uniform, or fair (every candidate of every
             block once a step, which then takes as many times as long as there are candidates).
         selector: what is picked at the end: argmax (the most probable operations), exact (the architecture with the
-            lowest loss of all, in spaces of 10,000 at most), evolution (for larger spaces) or halving (trains the best
-            eight of either from the supernet's weights for as long as it takes to tell them apart).
+            lowest loss of all, in spaces of 10,000 at most), evolution (for larger spaces) or halving (trains the eight
+            best decoders of either from the supernet's weights for as long as it takes to tell them apart).
         judged: so many of the samples that train the architecture tell selectors architectures apart, and say what
             the loss would change by with another operation in a block.
         blend_steps: so many first weight steps run all candidates of every block averaged instead of one sampled path;

@@ -17,21 +17,17 @@ from engine.runtime import Runtime
 from genotypes.genotype import Genotype
 from search.arch_step import arch_step
 from search.budget import Budget
-from search.diagnosis import RANDOM, Diagnosis, alpha_numbers, stable_epochs, standing
+from search.diagnosis import Diagnosis, alpha_numbers, stable_epochs
 from search.estimators import ESTIMATORS
-from search.judge import Judge
-from search.samplers import SAMPLERS, Uniform
-from search.selectors import SELECTORS, Selector
+from search.samplers import SAMPLERS
 from search.settings import SearchSettings
 from search.supernet import Supernet
-from search.tuning import Tuner
 from space.network import Model
 from tasks.base import Batch, Split, Task, eval_mode
 
 # Samples that go through open gates together, which take several times the memory of a sampled path; on other devices,
 # to which parts cost time, the whole batch.
 TOGETHER = {"cpu": 32}
-JUDGED_TOGETHER = 64  # samples of a part that selectors judge by
 
 
 def split_by_image(split: Split, share: float, rng: np.random.Generator) -> tuple[Split, Split]:
@@ -134,19 +130,21 @@ class SearchStage:
     def _arch_step(self) -> None:
         together = TOGETHER.get(self.runtime.device.type, self.settings.batch_size)
         parts = self.arch_batches.parts(self.arch_steps, together)
-        losses = (partial(self._arch_loss, part) for part in parts)
+        losses = (partial(self.supernet_loss, part) for part in parts)
         # A run may be gone on with for fewer epochs than it has behind it.
         progress = min(1.0, self.arch_steps / max(1, self.planned_steps - 1))
         how = self.estimator, self.alpha_optimiser, self.generator, progress, self.settings.beta_decay, self.budget
         arch_step(self.supernet, losses, *how)
         self.arch_steps += 1
 
-    def _arch_loss(self, batch: Batch) -> Tensor:
-        return self._loss(self.supernet.model, batch.to(self.runtime.device))
-
-    def _loss(self, model: Model, batch: Batch) -> Tensor:
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """The loss of a model on a batch on the runtime's device, in its precision."""
         with self.runtime.autocast():
             return self.task.loss(model, batch)["loss"]
+
+    def supernet_loss(self, batch: Batch) -> Tensor:
+        """The loss of the supernet, as it stands open, on a batch from anywhere."""
+        return self.loss(self.supernet.model, batch.to(self.runtime.device))
 
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:
         """Note the genotype; score its path on the validation split; stop if it has converged."""
@@ -155,7 +153,7 @@ class SearchStage:
         self.report(self.history)
         converged, scored = self._converged(), {}
         if validate or converged:
-            scored["val"] = self._validate()
+            scored["val"] = self.validated()
         noted = alpha_numbers(self.diagnosis())
         if self.budget is not None:
             noted["search"]["budget_share"] = 100 * self.budget.expected(self.supernet.alphas) / self.budget.most
@@ -165,7 +163,8 @@ class SearchStage:
         """What became of alpha so far."""
         return Diagnosis(self.history, self.start, self.unmoved())
 
-    def _validate(self) -> dict[str, float]:
+    def validated(self) -> dict[str, float]:
+        """Metrics of the path chosen now on the validation split."""
         with eval_mode(self.supernet.model), self.runtime.autocast():
             return self.task.evaluate(self.supernet.model, self.val, self.settings.batch_size).metrics
 
@@ -174,43 +173,6 @@ class SearchStage:
         encoder, decoder = self.supernet.path()
         provenance = {"architecture_steps": self.arch_steps, "moved": len(self.unmoved()) < len(self.began)}
         return Genotype(self.task.name, encoder, decoder, None, provenance, self.supernet.probabilities())
-
-    def selected(self) -> Genotype:
-        """What the selector picks, how good the supernet finds it, and what the loss would change by with another
-        operation in one of its blocks.
-        """
-        judge, random = self._judge(), self.runtime.generator("random paths")
-        path = self._selector(judge).pick()
-        swaps = [{name: list(change) for name, change in block.items()} for block in judge.swaps(path)]
-        argmax = tuple(int(block.alpha.argmax()) for block in self.supernet.blocks)
-        others = [Uniform().draw(self.supernet.blocks, random)[0] for _ in range(RANDOM)]
-        pick, best, *even = judge.losses([path, argmax, *others]).mean(1).tolist()
-        self.supernet.choose(path)
-        supernet = {
-            **standing(pick, best, even),
-            **{f"val/{name}": float(value) for name, value in self._validate().items()},
-            "val_images": len(np.unique(self.val.image_ids)),
-            "val_samples": len(self.val),
-        }
-        encoder = len(self.supernet.encoder)
-        by_side = {"encoder": swaps[:encoder], "decoder": swaps[encoder:]}
-        found = self.genotype()
-        if self.budget is not None:
-            found = found.replace(provenance={**found.provenance, "budget": self.budget.as_dict(path)})
-        return found.replace(swaps=by_side, supernet=supernet)
-
-    def _judge(self) -> Judge:
-        rng = self.runtime.rng("judge")
-        samples = rng.permutation(len(self.arch_split))[: self.settings.judged]
-        parts = np.array_split(samples, max(2, len(samples) // JUDGED_TOGETHER))
-        even = min(map(len, parts))  # where losses are sums, a larger part would count more
-        batches = [self.arch_split.batch(part[:even], rng) for part in parts]
-        return Judge(self.supernet, batches, self._arch_loss, self.runtime.seed)
-
-    def _selector(self, judge: Judge) -> Selector:
-        tuner = Tuner(self.supernet, self.split, self._loss, self.settings, self.runtime)
-        how = self.supernet, judge, self.runtime.generator("selector"), tuner, self.budget
-        return SELECTORS[self.settings.selector](*how)
 
     def unmoved(self) -> list[str]:
         """The blocks with a choice whose alpha is still exactly where this search began."""

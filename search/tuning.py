@@ -23,8 +23,8 @@ WARM_UP = 0.1  # of the steps, until Adam's new moments mean something
 class Tuner:
     """Trains paths on their own, on the samples that trained the supernet's weights.
 
-    Every path sees the same batches in the same order, with the same numbers drawn, at the same rate: the loss summed
-    over the same steps then differs by architecture alone (training speed as an estimate, arXiv 2006.04492).
+    Every path sees the same batches in the same order at the same rate, and a step draws from the same seed, so
+    that losses over the same steps can be compared (training speed as an estimate, arXiv 2006.04492).
 
     Args:
         supernet: gives each path the weights to start from, and keeps its own.
@@ -47,7 +47,7 @@ class Tuner:
 
     @property
     def planned_steps(self) -> int:
-        """Weight steps of the whole search."""
+        """Weight steps of all epochs of the search."""
         return self.settings.epochs * EndlessBatches(self.split, self.settings.batch_size, self.runtime, "").steps
 
 
@@ -65,7 +65,7 @@ class Tuned:
         settings, runtime = self.tuner.settings, self.tuner.runtime
         (batch,) = self.batches.parts(self.taken, settings.batch_size)
         with torch.random.fork_rng():
-            torch.manual_seed(runtime.seed + self.taken)
+            torch.manual_seed(int(runtime.rng("tuning", self.taken).integers(2**62)))
             loss = self.tuner.loss(self.model, batch.to(runtime.device))
             loss.backward()
         optim.step(self.optimiser, settings.lr * self._factor(), settings.clip)

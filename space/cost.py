@@ -12,6 +12,8 @@ from space.geometry import Relation
 from space.network import Network
 from space.ops import OPS
 
+REGIONS, TOKENS = 36, 14  # of a sample, where nobody says how many
+
 
 class Prices(NamedTuple):
     """What operations cost, whatever it is counted in; an architecture costs the sum over its blocks.
@@ -30,8 +32,8 @@ def genotype_cost(
     decoder: Sequence[str],
     *,
     width: int = 512,
-    regions: int = 36,
-    tokens: int = 14,
+    regions: int = REGIONS,
+    tokens: int = TOKENS,
     head_scale: int = 1,
     relation_width: int = 64,
 ) -> dict[str, int]:
@@ -59,7 +61,7 @@ def genotype_cost(
     return {**counted, "width": width, "regions": regions, "tokens": tokens}
 
 
-def network_cost(network: Network, *, regions: int = 36, tokens: int = 14) -> dict[str, int]:
+def network_cost(network: Network, *, regions: int = REGIONS, tokens: int = TOKENS) -> dict[str, int]:
     """The same of a network that is built, whose blocks are fixed operations."""
     backbone, width = network.backbone, network.region_projection.out_features
     counted = _count(backbone.encoder, backbone.decoder, network.relation, regions, tokens)

@@ -140,7 +140,14 @@ def test_bf16_is_taken_where_it_pays(
     monkeypatch: pytest.MonkeyPatch, units: bool, precision: str, width: int, bf16: bool
 ) -> None:
     monkeypatch.setattr(runtime, "_multiplies_bf16", lambda device: units)
+    monkeypatch.setattr(runtime, "_runs_bf16", lambda device: True)
     assert start("cpu", 0, precision, width).bf16 is bf16
+
+
+def test_bf16_that_is_not_to_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_runs_bf16", lambda device: False)
+    with pytest.raises(UserError, match="this one has neither; leave it out"):
+        start("cpu", 0, "bf16", 512)
 
 
 def test_a_checkpoint_is_whole_or_the_old_one(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_the_best_other_operation_stands_in_its_block_and_dashes_mark_what_could
     assert labels == [
         ("decoder 1", "not gelu: +3.1 ± 1.9 %"),
         ("decoder 2", "or feed forward: +0.2 ± 1.3 %"),
-        ("decoder 3", "rather self att 64: -4.2 ± 0.8 %"),
+        ("decoder 3", "less with self att 64: -4.2 ± 0.8 %"),
     ]
     assert re.findall(r'"((?:en|de)coder \d)" \[.*dashed', source) == ["decoder 2"]
     shown = texts(draw(with_swaps(), tmp_path / "figure.svg", KINDS))

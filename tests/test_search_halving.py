@@ -64,10 +64,32 @@ def test_halving_finds_what_learns_fastest_among_those_the_supernet_thinks_best(
     assert {path[:2] for path in curves.taken if path[2:] in {(0, 0, 0), (0, 0, 1)}} == {BEST[:2]}
 
 
-def test_halving_in_a_space_of_one_decoder_has_nothing_to_train() -> None:
+def test_where_the_decoder_has_no_choice_encoders_compete() -> None:
     net, curves = supernet(2, 0), Curves()
-    assert len(Halving(net, Judging(), torch.Generator(), curves).pick()) == 2
-    assert not curves.taken
+    assert Halving(net, Judging(), torch.Generator(), curves).pick() == (0, 0)  # the fewest choices above nought
+    assert len(curves.taken) == 4
+
+
+@pytest.mark.parametrize(("finalists", "rounds"), [(1, 0), (3, 2), (5, 3), (7, 3)])
+def test_any_number_of_finalists_ends_with_one(monkeypatch: pytest.MonkeyPatch, finalists: int, rounds: int) -> None:
+    monkeypatch.setattr(Halving, "finalists", finalists)
+    curves = Curves()
+    picked = Halving(supernet(), Judging(), torch.Generator(), curves).pick()
+    assert max(curves.taken.values(), default=0) == 20 * rounds
+    assert len(curves.taken) == (finalists if rounds else 0) and len(picked) == 5
+
+
+def test_a_round_of_one_step_counts_it() -> None:
+    curves = Curves()
+    curves.planned_steps = 3
+    Halving(supernet(), Judging(), torch.Generator(), curves).pick()
+    assert sorted(curves.taken.values()) == [1, 1, 1, 1, 2, 2, 3, 3]
+
+
+def test_who_diverges_does_not_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Curve.step
+    monkeypatch.setattr(Curve, "step", lambda self: step(self) * (float("nan") if self.path == BEST else 1))
+    assert Halving(supernet(), Judging(), torch.Generator(), Curves()).pick() not in (None, BEST)
 
 
 class Endless:
@@ -100,12 +122,15 @@ def tuner(net: Supernet) -> Tuner:
 
 def test_paths_train_alike_and_the_supernet_keeps_its_weights() -> None:
     net = supernet()
-    before = {name: value.clone() for name, value in net.model.state_dict().items()}
+    for module in net.model.modules():
+        if hasattr(module, "p"):
+            module.p = 0.3  # what a step draws must come from its own seed
+    before, random = {name: value.clone() for name, value in net.model.state_dict().items()}, torch.get_rng_state()
     made = tuner(net)
     assert made.planned_steps == 12
     first, again, other = (made.begin(path, 6) for path in (BEST, BEST, (0, 0, 0, 0, 0)))
     losses = [[float(one.step()) for _ in range(6)] for one in (first, other, again)]
-    assert losses[0] == losses[2] != losses[1]
+    assert losses[0] == losses[2] != losses[1] and torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(value, before[name]) for name, value in net.model.state_dict().items())
 
 

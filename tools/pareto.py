@@ -18,6 +18,7 @@ from tools.pareto_figure import draw
 
 COSTS = ("flops", "parameters")
 MARK = "metrics_"
+KEYS = {"task", "checkpoint", "date", "data"}
 CELL = "train-"  # what the trainings of a study are called
 
 
@@ -39,7 +40,8 @@ class Point(NamedTuple):
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """The Pareto front, cheapest first: the points that no other beats in cost or score without losing in neither."""
+    """The Pareto front, cheapest first: the points that no other beats in one of cost and score without
+    losing in the other."""
     best: list[Point] = []
     for point in sorted(points, key=lambda one: (one.cost, -one.score)):
         if not best or point.score > best[-1].score or point[1:] == best[-1][1:]:
@@ -76,11 +78,11 @@ def trained(logs: Path, task: str, metric: str, cost: str) -> tuple[list[Trained
     by_checkpoint: dict[str, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
     without = []
     for name, path, report in reports(logs):
-        if not isinstance(report, dict) or not isinstance(report.get("metrics"), dict) or "task" not in report:
+        if not isinstance(report, dict) or not isinstance(report.get("metrics"), dict) or not set(report) >= KEYS:
             raise UserError(f"{path} is no file of this program's retraining; move it elsewhere")
         if report["task"] != task:
             continue
-        if cost in report.get("cost", {}):
+        if cost in (report.get("cost") or {}):
             by_checkpoint[report["checkpoint"]].append((name, report))
         else:
             without.append(str(path))

@@ -23,7 +23,7 @@ from search.prices import LatencyTable, sizes_of, table_path
 from search.settings import SearchSettings
 from space.backbone import Block
 from space.context import Context
-from space.cost import Prices
+from space.cost import REGIONS, TOKENS, Prices
 from space.geometry import Relation, relation_geometry
 from space.relations import Relations
 from space.settings import ModelSettings, SpaceSettings
@@ -55,12 +55,12 @@ class Surroundings:
     """What operations see in a batch of samples without padding, each of as many regions and words as there may be.
 
     Args:
-        sizes: as ``sizes_of`` gives them, with regions and tokens.
+        sizes: as ``sizes_of`` gives them; where a task has no limits, those of ``genotype_cost``.
         device: where.
     """
 
     def __init__(self, sizes: Mapping[str, int], device: torch.device) -> None:
-        regions, tokens, width = sizes["regions"], sizes["tokens"], sizes["width"]
+        regions, tokens, width = sizes.get("regions", REGIONS), sizes.get("tokens", TOKENS), sizes["width"]
         self.words = torch.randn(SAMPLES, tokens, width, device=device)
         self.regions = torch.randn(SAMPLES, regions, width, device=device)
         text_pad = torch.zeros(SAMPLES, tokens, dtype=torch.bool, device=device)
