@@ -138,7 +138,7 @@ def _compare(
     sides = {"ours": row.ours, "textbook": row.textbook}
     needed = sum(seconds(work, device)[0] for work in sides.values()) * (turns + 2)
     if time.monotonic() + needed > deadline:
-        raise TooLong(f"would take {needed:.2g} s, more than is left of its minutes")
+        raise TooLong(f"would take {needed:.0f} s, more than is left of its minutes")
     for side, work in sides.items():
         memory[side] = peak_memory(work, device)
         with FlopCounterMode(display=False) as counter:
