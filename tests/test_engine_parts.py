@@ -220,7 +220,7 @@ def test_what_may_change_when_a_run_goes_on() -> None:
     check_identity(identity("retrain", moved, features="f"), then, "a")
     with pytest.raises(UserError, match="was begun with features=f, not g"):
         check_identity(identity("retrain", resolved, features="g"), then, "a")
-    with pytest.raises(UserError, match="was begun with stage=None, not retrain"):
+    with pytest.raises(UserError, match="an earlier state of this program, which had no stage"):
         check_identity(then, {}, "a")
     # Along a cosine all rates would change with the number of epochs.
     cosine = {**resolved, "retrain": {"epochs": 3, "cosine": True}}
