@@ -99,6 +99,7 @@ class _Sum(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         gates, outputs = ctx.saved_tensors
-        of_gates = (outputs * gradient).flatten(1).sum(1, dtype=torch.float32) if ctx.needs_input_grad[0] else None
+        wide = torch.promote_types(gates.dtype, torch.float32)  # alpha sees small differences of large sums
+        of_gates = (outputs * gradient).flatten(1).sum(1, dtype=wide) if ctx.needs_input_grad[0] else None
         learns = ctx.needs_input_grad[1:]
         return of_gates, *(gate * gradient if learn else None for gate, learn in zip(gates, learns, strict=True))
