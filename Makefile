@@ -41,7 +41,7 @@ help:
 	@echo "  make vectors               install word vectors        (every task then takes them)"
 	@echo "  make demo-data             make the built-in data      (search and retrain do it when needed)"
 	@echo "  make pack DATA=...         pack region features        (search and retrain do it when needed)"
-	@echo "  make bench                 ours against plain code     ARGS=\"rows=search,loader device=cuda turns=3\""
+	@echo "  make bench                 ours against plain code     ARGS=\"rows=laptop,retrain-vqa minutes=10 device=cuda\""
 	@echo "  make growth                how cost grows with size    ARGS=\"device=cuda\""
 	@echo "  make test                  run the tests               make lint   check style"
 	@echo "  make setup                 only install                make clean  remove what was built"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -99,8 +100,8 @@ def test_a_row_that_does_not_fit_is_said_to_be_skipped(
     long, short = (Row("steps", lambda t=t: t, lambda t=t: t, lambda: 0.0, 1) for t in (25, 1))
     rows = [Planned("long", lambda *_: long), Planned("short", lambda *_: short)]
     monkeypatch.setitem(run.GROUPS, "demo", rows)
-    options = argparse.Namespace(rows=["demo"], minutes=2, batch=4, turns=3)
-    results, skipped = run.measure(options, tmp_path, runtime, {"ours": 1e9, "textbook": 1e9})
+    options = argparse.Namespace(rows=["demo"], batch=4, turns=3)
+    results, skipped = run.measure(options, tmp_path, runtime, {"ours": 1e9, "textbook": 1e9}, time.monotonic() + 120)
     assert skipped == ["long"] and [result.name for result in results] == ["short"]
     assert "long: skipped, would take 250 s" in capsys.readouterr().out
 
