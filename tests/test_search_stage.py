@@ -21,6 +21,7 @@ from search.estimators import ESTIMATORS, Full
 from search.run import main as search
 from search.settings import SearchSettings
 from search.stage import TOGETHER, SearchStage, split_by_image
+from search.tuning import Tuned
 from tasks.itm import ImageTextMatching, ItmData
 from tools.demo.make import make_demo
 
@@ -196,6 +197,27 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     search([*settings("search", "itm", demo, "stopped"), "--resume=true"])
     search(settings("search", "itm", demo, "whole"))
     assert metrics("stopped") == metrics("whole")
+
+
+def test_a_stop_while_it_picks_is_gone_on_with(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    step, taken = Tuned.step, []
+
+    def stopped(self: Tuned) -> Tensor:
+        taken.append(self.taken)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        return step(self)
+
+    flags = {version: [*settings("search", "itm", demo, version), "--search.selector=halving"] for version in "ab"}
+    search(flags["a"])
+    monkeypatch.setattr(Tuned, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        search(flags["b"])
+    monkeypatch.setattr(Tuned, "step", step)
+    search([*flags["b"], "--resume=true"])
+    whole, again = (load(f"genotypes/searched/itm/{version}.json") for version in "ab")
+    assert whole == again and (whole.swaps, whole.supernet) == (again.swaps, again.supernet)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
