@@ -40,8 +40,7 @@ class Point(NamedTuple):
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """The Pareto front, cheapest first: the points that no other beats in one of cost and score without
-    losing in the other."""
+    """The Pareto front, cheapest first: no other point is better in cost or score and at least as good in the other."""
     best: list[Point] = []
     for point in sorted(points, key=lambda one: (one.cost, -one.score)):
         if not best or point.score > best[-1].score or point[1:] == best[-1][1:]:
