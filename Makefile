@@ -23,13 +23,16 @@ shared = $(named) $(if $(SPLIT),--data.split='$(SPLIT)') $(if $(VERSION),--versi
 	$(if $(RESUME),--resume=$(if $(filter 1 true yes,$(RESUME)),true,$(if $(filter 0 false no,$(RESUME)),false,'$(RESUME)'))) \
 	$(if $(GPU),--gpu='$(GPU)') $(if $(NW),--workers='$(NW)')
 trained = $(if $(GENO),--geno='$(GENO)') $(if $(RUN),--run='$(RUN)') $(if $(CKPT),--ckpt='$(CKPT)')
+# A batch of BS samples goes through in ACCUM parts; BS=auto leaves its size and looks for the fewest that fit.
+steps = $(if $(filter auto,$(BS)),--$(1).accumulate=auto,$(if $(BS),--$(1).batch_size='$(BS)')) \
+	$(if $(ACCUM),--$(1).accumulate='$(ACCUM)')
 extra = $(foreach pair,$(ARGS),'--$(patsubst --%,%,$(pair))')
 
 help:
 	@echo "MmNas: search multimodal architectures, retrain them, draw them."
 	@echo
 	@echo "  make search TASK=itm       search an architecture      DATA DATASET VERSION MODEL PROFILE SPLIT FEAT"
-	@echo "                             (tasks: itm vqa vgd)        RESUME=1 GPU NW BS SEED ARGS"
+	@echo "                             (tasks: itm vqa vgd)        RESUME=1 GPU NW BS ACCUM SEED ARGS"
 	@echo "  make retrain GENO=...      train what was found        the same, and RUN=train|val|test CKPT"
 	@echo "  make evidence TASK=itm     searched against random     DATA DATASET VERSION MODEL PROFILE SPLIT FEAT SEED"
 	@echo "                             networks, and a verdict     BUDGET=hours JOBS DRY=1 GPU NW ARGS"
@@ -50,7 +53,8 @@ help:
 	@echo "  DATASET  itm: flickr, coco; vgd: refcoco, refcoco+, refcocog      GENO  path, path@epoch, or mcan,"
 	@echo "  MODEL    small or large, the published sizes                            mmnas_vqa, mmnas_vgd, mmnas_itm"
 	@echo "  PROFILE  overlays in configs/<task>.yaml: demo, mini, ...         VERSION  name of the run"
-	@echo "  RESUME=1 go on with the run VERSION      GPU  number, or cpu      NW  loader processes   BS  batch size"
+	@echo "  RESUME=1 go on with the run VERSION      GPU  number, several (0,1,2,3: a process on each), or cpu"
+	@echo "  NW  loader processes      BS  batch size, or auto: in as few parts as fit into a GPU    ACCUM  parts of a batch"
 	@echo "  ARGS     any configuration keys: ARGS=\"search.epochs=5 model.dropout=0.2\""
 	@echo
 	@echo "  $(PY) -m search --help and -m retrain --help explain every key."
@@ -77,10 +81,10 @@ $(DEMO): $(wildcard tools/demo/*.py) | $(READY)
 demo-data: $(DEMO)
 
 search: $(READY) $(if $(DATA),,$(DEMO))
-	@$(PY) -m search $(shared) $(trained) $(if $(BS),--search.batch_size='$(BS)') $(extra)
+	@$(PY) -m search $(shared) $(trained) $(call steps,search) $(extra)
 
 retrain: $(READY) $(if $(DATA),,$(DEMO))
-	@$(PY) -m retrain $(shared) $(trained) $(if $(BS),--retrain.batch_size='$(BS)') $(extra)
+	@$(PY) -m retrain $(shared) $(trained) $(call steps,retrain) $(extra)
 
 # It always goes on with what is there; its own make variables are those of a plan.
 evidence: $(READY) $(if $(DATA),,$(DEMO))

@@ -20,7 +20,7 @@ from space.inputs import Inputs, rows
 from tasks.answers import AnswerTable, AnswerVocabulary
 from tasks.base import Batch, Split, Task
 from tasks.itm import ImageTextMatching, ItmData, ItmSplit
-from tasks.vgd import VgdData, VgdSplit, VisualGrounding
+from tasks.vgd import VgdData, VgdSplit, VisualGrounding, loss_totals
 from tasks.vqa import Samples, VisualQuestionAnswering, VqaData, VqaSplit
 
 ANSWERS = 3129
@@ -121,7 +121,8 @@ def training_batch(name: str, shape: Shape, counts: np.ndarray, rng: np.random.G
     text, image = (torch.cat((own, other, own)), torch.cat((own, own, other))) if name == "itm" else (None, own)
     inputs = Inputs(regions, boxes, torch.tensor([SIDE] * images), pad, *texts)
     targets = {} if name == "itm" else _targets(name, pad, rng)
-    return Batch(inputs._replace(text_index=text, image_index=image), targets)
+    totals = loss_totals(targets["overlap"]) if name == "vgd" else {}
+    return Batch(inputs._replace(text_index=text, image_index=image), targets, totals)
 
 
 def _targets(name: str, pad: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:

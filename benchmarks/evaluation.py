@@ -94,7 +94,7 @@ def _evaluation(name: str, root: Path, runtime: Runtime, samples: int) -> Row:
 
     @torch.no_grad()
     def check() -> float:
-        batch = split.batch(np.arange(min(BATCH, count)), np.random.default_rng(0))
+        batch = split.batch(np.arange(min(BATCH, count)))
         made, wanted = model(batch.inputs.to(runtime.device)), outputs(0)
         if name == "vqa":
             return relative(made, wanted)

@@ -23,7 +23,7 @@ from benchmarks.memory import memory_rows
 from benchmarks.steps import BATCH, DEMO_ROWS, LAPTOP_ROWS, RETRAIN, SEARCH
 from common.arguments import Parser, home_path
 from common.errors import run
-from engine.runtime import Runtime, start
+from engine.runtime import PRECISIONS, Runtime, start
 
 SAME = 1e-4  # relative difference of losses that fp32 may leave
 OUT = Path("logs/bench")
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
     runtime = start("cpu" if options.device == "cpu" else "0", 0, options.precision)
     # Each side is held against what the machine does in its own precision; the plain one is fp32.
-    dtypes = {"ours": torch.bfloat16 if runtime.bf16 else torch.float32, "textbook": torch.float32}
+    dtypes = {"ours": runtime.dtype, "textbook": torch.float32}
     peaks = {side: matmul_peak(runtime.device, dtype) for side, dtype in dtypes.items()}
     facts = _facts(runtime, peaks, options)
     print(f"{facts['machine']}, {facts['threads']} threads, torch {facts['torch']}, {facts['precision']}")
@@ -106,7 +106,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--minutes", type=float, default=math.inf, help="rows that do not fit into them are skipped")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of ours; plain is fp32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of ours; plain is fp32")
     parser.add_argument("--quick", action="store_true", help="batch 8, one turn: whether it runs, not how fast")
     parser.add_argument("--turns", type=int, default=5, help="timings of each side, taken alternately")
     parser.add_argument("--out", type=home_path, default=OUT, help="folder of the JSON")
@@ -127,7 +127,7 @@ def _facts(runtime: Runtime, peaks: dict[str, float], options: argparse.Namespac
         "machine": torch.cuda.get_device_name() if cuda else _processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "precision": "bf16" if runtime.bf16 else "fp32",
+        "precision": runtime.precision,
         "peak_gflops": {side: peak / 1e9 for side, peak in peaks.items()},
         "load": Path("/proc/loadavg").read_text().split()[0],
         "batch": options.batch,

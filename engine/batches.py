@@ -23,28 +23,41 @@ class EpochBatches(Dataset):
     A batch costs as much as its largest sample makes it, so samples of similar size stand together.
 
     Args:
-        split: has ``len``, ``sizes`` and ``batch(indices, rng)``.
+        split: has ``len``, ``sizes``, ``draw(indices, rng)`` and ``batch(drawn)``.
         batch_size: samples a batch; the last one is smaller.
         name: which stream this is; two streams over one split differ.
+        count: parts that a process makes of its share of a batch.
     """
 
-    def __init__(self, split: Any, batch_size: int, runtime: Runtime, name: str, epoch: int) -> None:
+    def __init__(self, split: Any, batch_size: int, runtime: Runtime, name: str, epoch: int, count: int = 1) -> None:
         self.split, self.batch_size, self.runtime, self.key = split, batch_size, runtime, (name, epoch)
+        self.count = count
         self.order = shuffled(split.sizes, batch_size, runtime.rng("order", *self.key))
 
     def __len__(self) -> int:
         return steps_per_epoch(len(self.split), self.batch_size)
 
-    def __getitem__(self, step: int) -> Any:
-        (whole,) = self.parts(step, self.batch_size)
-        return whole
+    def __getitem__(self, step: int) -> list[Any]:
+        return list(self.parts(step, self.count))
 
-    def parts(self, step: int, most: int) -> Iterator[Any]:
-        """The same samples as several batches of at most so many, as equal in number as can be."""
+    def parts(self, step: int, count: int) -> Iterator[Any]:
+        """This process's share of a batch in at most ``count`` parts, as equal in number as can be.
+
+        What samples meet by chance is drawn for the whole batch, so that it is the same however the batch is divided.
+        A process for which no sample is left takes one with a share of 0, to keep step with the others.
+        """
         indices = self.order[step * self.batch_size : (step + 1) * self.batch_size]
-        rng = self.runtime.rng("batch", *self.key, step)
-        for some in np.array_split(indices, -(-len(indices) // most)):
-            yield self.split.batch(some, rng)
+        drawn = self.split.draw(indices, self.runtime.rng("batch", *self.key, step))
+        ranks = self.runtime.ranks
+        own = np.array_split(drawn, ranks.size)[ranks.rank]
+        for some in np.array_split(own, min(count, len(own))) if len(own) else [drawn[:1]]:
+            share = len(some) / len(drawn) if len(own) else 0.0
+            yield self.split.batch(some)._replace(share=share)
+
+    def largest(self) -> list[Any]:
+        """Parts of a batch of the largest samples, which take most memory."""
+        self.order = np.argsort(-self.split.sizes, kind="stable")
+        return self[0]
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
@@ -126,12 +139,12 @@ class EndlessBatches:
         self.steps = steps_per_epoch(len(split), batch_size)
         self._epoch: EpochBatches | None = None
 
-    def parts(self, number: int, most: int) -> Iterator[Any]:
+    def parts(self, number: int, count: int) -> Iterator[Any]:
         """A batch in parts; see ``EpochBatches.parts``."""
         epoch, step = divmod(number, self.steps)
         if self._epoch is None or self._epoch.key[1] != epoch:
             self._epoch = EpochBatches(self.split, self.batch_size, self.runtime, self.name, epoch)
-        return self._epoch.parts(step, most)
+        return self._epoch.parts(step, count)
 
 
 def first_images(image_ids: np.ndarray, most: int | None) -> np.ndarray:

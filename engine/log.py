@@ -17,6 +17,22 @@ from common.files import atomic_write
 BEST, PICKED = "best", "picked"
 
 
+class Silence:
+    """The log of a process that is not the first of its run."""
+
+    def config(self, resolved: Mapping[str, Any]) -> None:
+        """Not written."""
+
+    def record(self, group: str, epoch: int, values: Mapping[str, float]) -> None:
+        """Not written."""
+
+    def info(self, line: Any) -> None:
+        """Not shown."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 class RunLog:
     """The log of one run in one folder.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -16,27 +17,34 @@ from common.errors import UserError
 from common.progress import track
 from engine import checkpoint
 from engine.batches import EpochBatches, load_epoch
-from engine.log import RunLog, numbers
-from engine.optim import Training, rate
+from engine.learning import fewest_parts
+from engine.log import RunLog, Silence, numbers
+from engine.optim import Training, moments_held, rate
 from engine.run import RunFiles, RunOptions
 from engine.runtime import Runtime
 from engine.shortages import shortages_told
 from engine.threads import free_to_choose, settle
+
+CHECK_EVERY = 100  # steps, after which the processes of a run compare their weights
 
 
 class Stage(Protocol):
     """What the loop drives. It holds models, optimisers and splits; the loop holds where in the run we are."""
 
     split: Any  # the samples an epoch goes through
+    count: int  # parts in which a process takes its share of a batch
 
     def start_epoch(self, epoch: int) -> None:
         """Before the first step of an epoch."""
 
-    def train_step(self, batch: Any, lr: float, epoch: int) -> Mapping[str, Tensor]:
-        """One step; returns detached scalars, ``loss`` among them."""
+    def train_step(self, parts: Sequence[Any], lr: float, epoch: int) -> Mapping[str, Tensor]:
+        """One step on a batch in parts; returns detached scalars of the whole batch, ``loss`` among them."""
 
-    def rehearse(self, batch: Any) -> None:
-        """What a step computes most of, without moving anything."""
+    def rehearse(self, parts: Sequence[Any]) -> None:
+        """What a step computes most of, without moving anything and without the other processes."""
+
+    def replicas(self) -> Iterable[Tensor]:
+        """The tensors that must be the same in all processes."""
 
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:
         """After the last step of an epoch: numbers for the log by group (``val``), and whether to stop here."""
@@ -57,61 +65,96 @@ class Loop:
         training: Training,
         runtime: Runtime,
         files: RunFiles,
-        log: RunLog,
+        log: RunLog | Silence,
         options: RunOptions,
         identity: Mapping[str, Any],
     ) -> None:
         self.stage, self.training, self.runtime = stage, training, runtime
         self.files, self.log, self.workers, self.identity = files, log, options.workers, identity
         self.threads: int | None = None if options.threads == "auto" else options.threads
+        self.count: int | None = None if training.accumulate == "auto" else training.accumulate
         self.epoch, self.step, self.totals, self.finished = 0, 0, {}, False
 
     def run(self) -> None:
         """Train until the last epoch or an early stop. Ctrl-C or SIGTERM saves after the current step and raises.
 
         Raises:
-            UserError: the loss is no longer finite, or the machine has run out of files, memory or processes.
+            UserError: the loss is no longer finite, the processes of the run no longer agree, or the machine has run
+                out of files, memory or processes.
             KeyboardInterrupt: the run was told to stop, and is saved.
         """
-        with _stop_after_step() as stopped, shortages_told():
+        with _stop_after_step(self.runtime.ranks.alone) as stopped, shortages_told():
             self._set_threads()
+            self._set_parts()
             while self.epoch < self.training.epochs and not self.finished:
                 self._train_epoch(stopped)
                 self._close_epoch()
-                if stopped:  # while it was scored
+                if any(self._agreed(stopped)):  # while it was scored
                     self._stop(f"after epoch {self.epoch}/{self.training.epochs}")
 
     def _set_threads(self) -> None:
         on_cpu, over = self.runtime.device.type == "cpu", self.finished or self.epoch >= self.training.epochs
+        ranks = self.runtime.ranks
+        if self.threads is None and on_cpu and not ranks.alone:
+            # Torchrun would have each process take one.
+            self.threads = max(1, len(os.sched_getaffinity(0)) // ranks.beside)
+            self.log.info(f"threads: {self.threads} in each process (threads=<number> to say otherwise)")
         if self.threads is None and on_cpu and free_to_choose() and not over:
-            random, most = torch.get_rng_state(), torch.get_num_threads()
-            batch = EpochBatches(self.stage.split, self.training.batch_size, self.runtime, "train", self.epoch)[0]
-            self.threads = settle(lambda: self.stage.rehearse(batch), most)
-            torch.set_rng_state(random)
+            most = torch.get_num_threads()
+            with self._undrawn():
+                parts = self._batches(1)[0]
+                self.threads = settle(lambda: self.stage.rehearse(parts), most)
             self.log.info(f"threads: {self.threads} of {most}, the fastest now (threads=<number> to say otherwise)")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+
+    def _set_parts(self) -> None:
+        if self.count is None:
+            with self._undrawn(), moments_held(self.stage.replicas()):
+                most = fewest_parts(
+                    lambda count: self.stage.rehearse(self._batches(count).largest()), self.training.batch_size
+                )
+            self.count = int(*self.runtime.ranks.most([most]))
+            self.log.info(f"accumulate: {self.count}, the fewest parts of a batch that fit into memory")
+        self.stage.count = self.count
+
+    @contextlib.contextmanager
+    def _undrawn(self) -> Iterator[None]:
+        """Leave torch's random numbers as they were."""
+        devices = [self.runtime.device] if self.runtime.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            yield
+
+    def _batches(self, count: int) -> EpochBatches:
+        return EpochBatches(self.stage.split, self.training.batch_size, self.runtime, "train", self.epoch, count)
 
     def _train_epoch(self, stopped: list[int]) -> None:
         if self.step == 0:
             self.totals = {}
             self.stage.start_epoch(self.epoch)
-        batches = EpochBatches(self.stage.split, self.training.batch_size, self.runtime, "train", self.epoch)
+        batches = self._batches(self.count)
         steps, saved = len(batches), time.monotonic()
         todo = load_epoch(batches, self.step, self.workers)
         label = f"epoch {self.epoch + 1}/{self.training.epochs}"
-        for batch in track(todo, label, steps, self.step, lambda: numbers(self._means())):
+        for parts in track(todo, label, steps, self.step, lambda: numbers(self._means())):
             lr = rate(self.training, self.epoch * steps + self.step, steps)
-            values = self.stage.train_step(batch.to(self.runtime.device), lr, self.epoch)
+            values = self.stage.train_step([part.to(self.runtime.device) for part in parts], lr, self.epoch)
             self.step += 1
             for name, value in {**values, "lr": torch.tensor(lr)}.items():
                 self.totals[name] = self.totals.get(name, 0.0) + value
-            if stopped:
+            if self.step % CHECK_EVERY == 0:
+                self.runtime.ranks.check_same(self.stage.replicas())
+            stop, due = self._agreed(stopped, time.monotonic() - saved > 60 * self.training.save_minutes)
+            if stop:
                 self.save()
                 self._stop(f"in {label}, step {self.step}")
-            if time.monotonic() - saved > 60 * self.training.save_minutes:
+            if due:
                 self.save()
                 saved = time.monotonic()
+
+    def _agreed(self, *asked: object) -> list[bool]:
+        """What any process asks for, all do."""
+        return [value > 0 for value in self.runtime.ranks.most([bool(one) for one in asked])]
 
     def _stop(self, place: str) -> NoReturn:
         resume = f"RESUME=1 VERSION={self.files.version}"
@@ -142,13 +185,17 @@ class Loop:
         self.save()
 
     def save(self) -> None:
-        """Write the checkpoint from which ``resume`` goes on.
+        """Write the checkpoint from which ``resume`` goes on; all processes have a part in it, the first one writes.
 
         Raises:
             UserError: the loss is no longer finite, and the checkpoint before it is worth more.
         """
         self._means()
-        cuda = self.runtime.device.type == "cuda"
+        cuda, ranks = self.runtime.device.type == "cuda", self.runtime.ranks
+        drawn = ranks.of_all([torch.get_rng_state(), torch.cuda.get_rng_state(self.runtime.device) if cuda else None])
+        if not ranks.first:
+            ranks.wait()
+            return
         state = {
             "identity": dict(self.identity),
             "epoch": self.epoch,
@@ -156,11 +203,13 @@ class Loop:
             "finished": self.finished,
             "totals": {name: float(total) for name, total in self.totals.items()},
             "threads": self.threads,
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.runtime.device) if cuda else None,
+            "accumulate": self.count,
+            "random": [state for state, _ in drawn],
+            "random_cuda": [state for _, state in drawn],
             "stage": self.stage.state_dict(),
         }
         checkpoint.save(self.files.last, state)
+        ranks.wait()
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint's state."""
@@ -172,18 +221,27 @@ class Loop:
         self.totals = dict(state["totals"])
         # With another number of threads sums would be rounded otherwise.
         self.threads = self.threads or state["threads"]
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] is not None and self.runtime.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"], self.runtime.device)
+        self.count = self.count or state["accumulate"]
+        ranks, drawn = self.runtime.ranks, list(zip(state["random"], state["random_cuda"], strict=True))
+        if len(drawn) != ranks.size:
+            self.log.info(f"note: begun by {len(drawn)} processes, not {ranks.size}: dropout draws other numbers")
+            return
+        cpu, cuda = drawn[ranks.rank]
+        torch.set_rng_state(cpu)
+        if cuda is not None and self.runtime.device.type == "cuda":
+            torch.cuda.set_rng_state(cuda, self.runtime.device)
 
 
 @contextlib.contextmanager
-def _stop_after_step() -> Iterator[list[int]]:
-    """Collect the first Ctrl-C or SIGTERM instead of obeying at once; a second one is obeyed."""
+def _stop_after_step(alone: bool) -> Iterator[list[int]]:
+    """Collect the first Ctrl-C or SIGTERM instead of obeying at once; a second one is obeyed.
+
+    Not so where torchrun stands between: a process gets the signals of the terminal and those that torchrun passes on.
+    """
     caught: list[int] = []
 
     def note(number: int, frame: Any) -> None:
-        if caught:
+        if caught and alone:
             raise KeyboardInterrupt
         caught.append(number)
 

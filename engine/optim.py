@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import nn
@@ -24,7 +26,9 @@ class Training:
 
     Args:
         epochs: passes over the training samples.
-        batch_size: samples a step.
+        batch_size: samples a step, of all processes together.
+        accumulate: parts in which a process takes its share of a batch, one after the other, so that large batches fit
+            into memory; the gradients are those of the whole batch. auto takes the fewest that fit into a GPU.
         lr: base learning rate of Adam.
         warmup_epochs: in epoch e of the first ones the rate is (e+1)/(warmup_epochs+1) of the base.
         warmup_steps: linear warm-up over so many steps instead; for small sets, whose epochs are short.
@@ -39,6 +43,7 @@ class Training:
 
     epochs: Epochs = 13
     batch_size: Samples = 64
+    accumulate: Samples | Literal["auto"] = 1
     lr: Rate = 1e-4
     warmup_epochs: EpochNumber = 3
     warmup_steps: Steps | None = None
@@ -65,23 +70,37 @@ def rate(training: Training, step: int, steps_per_epoch: int) -> float:
     return training.lr * factor
 
 
+@contextlib.contextmanager
+def moments_held(weights: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Take the memory that Adam will, for its two moments of each weight."""
+    held = [torch.empty_like(weight, requires_grad=False) for weight in weights for _ in range(2)]
+    yield
+    del held
+
+
 def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
     """Adam with the published betas and epsilon; its rate is set before every step."""
     return torch.optim.Adam(parameters, betas=(0.9, 0.98), eps=1e-9, fused=True)
 
 
-def step(optimiser: torch.optim.Optimizer, lr: float, clip: float) -> torch.Tensor:
+def step(
+    optimiser: torch.optim.Optimizer, lr: float, clip: float, scaler: torch.amp.GradScaler | None = None
+) -> torch.Tensor:
     """Clip the gradients that exist, move the weights that have one, forget the gradients.
 
-    A weight whose operation was not sampled has no gradient at all and stays where it is, moments included.
+    A weight whose operation was not sampled has no gradient at all and stays where it is, moments included. So do all
+    weights where the gradients of float16 are not finite, and the scaler then takes a smaller scale.
 
     Returns:
         The gradient's norm before clipping.
     """
+    scaler = scaler or torch.amp.GradScaler(enabled=False)
+    scaler.unscale_(optimiser)
     active = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
     norm = nn.utils.clip_grad_norm_(active, clip)
     for group in optimiser.param_groups:
         group["lr"] = lr
-    optimiser.step()
+    scaler.step(optimiser)
+    scaler.update()
     optimiser.zero_grad(set_to_none=True)
-    return norm
+    return norm.nan_to_num(0.0, 0.0) if scaler.is_enabled() else norm

@@ -15,6 +15,7 @@ from jsonargparse.typing import NonNegativeInt
 
 from common.errors import UserError
 from common.numbers import whole
+from engine.distributed import Ranks, restartable, restarted
 
 Workers = whole(0, 1000)
 Threads = whole(1, 1024)
@@ -30,9 +31,11 @@ class RunOptions:
         version: name of the run; by default task, stage and date.
         resume: go on with the run of this version instead of refusing to overwrite it.
         seed: seed of every random choice.
-        gpu: number of the GPU, or cpu; by default the first GPU if there is one.
+        gpu: number of the GPU, several numbers with commas for a process on each, or cpu; by default the first GPU if
+            there is one.
         workers: processes that make batches; 0 makes them in the main process.
-        precision: fp32, bf16, or auto: bf16 where the hardware multiplies it natively; on a CPU from a width of 256.
+        precision: fp32, bf16, fp16 (on GPUs), or auto: bf16 where the hardware multiplies it natively, on a CPU from a
+            width of 256.
         threads: on a CPU; auto takes OMP_NUM_THREADS or measures what is fastest now. A run that goes on keeps its own.
         logs: folder for everything a run writes.
     """
@@ -54,13 +57,15 @@ class RunFiles:
         options: those of the run.
         stem: begins the name of a run that the user gave none.
         may_resume: whether a run of this kind can be gone on with at all.
+        ranks: the processes of the run, which go by the first one's choice of a name.
 
     Raises:
         UserError: the name is no file name, the run exists and is not to be resumed, or there is nothing to resume.
     """
 
-    def __init__(self, options: RunOptions, stem: str, may_resume: bool = True) -> None:
-        self.version = options.version or _dated(stem, Path(options.logs))
+    def __init__(self, options: RunOptions, stem: str, may_resume: bool = True, ranks: Ranks | None = None) -> None:
+        self._ranks = ranks or Ranks()
+        self.version = options.version or self._ranks.of_first(_dated(stem, Path(options.logs)))
         if not all(c.isalnum() or c in "-_.+" for c in self.version) or self.version.startswith("."):
             raise UserError(
                 f"VERSION={self.version[:80]!r} is no name for a run; use letters, digits, '-', '_', '+' and '.'"
@@ -75,8 +80,11 @@ class RunFiles:
         self.architectures = root / "ckpts" / "arch" / f"{self.version}.json"
         self.last = self.checkpoints / "last.pt"
         self.best = self.best_of(root, self.version)
+        if restarted():
+            options.resume = self.last.exists() or self.log.exists()
         self._fresh = not options.resume
         self._check(options, may_resume)
+        self._ranks.wait()
 
     @staticmethod
     def best_of(logs: Path, version: str) -> Path:
@@ -84,6 +92,8 @@ class RunFiles:
         return logs / "ckpts" / version / "best.pt"
 
     def _check(self, options: RunOptions, may_resume: bool) -> None:
+        if restartable() and options.version is None:
+            raise UserError("torchrun --max-restarts needs VERSION=<name>, by which a run is found again")
         if options.resume:
             if options.version is None:
                 raise UserError("RESUME=1 needs VERSION=<name of the run to go on with>")
@@ -99,6 +109,8 @@ class RunFiles:
         Raises:
             UserError: they cannot be written, or another run has taken the name in the meantime.
         """
+        if not self._ranks.first:
+            return
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.log.mkdir(parents=True, exist_ok=not self._fresh)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from common.errors import UserError
 from engine.allocator import give_back_large_tensors
+from engine.distributed import Ranks, join, launch, local_rank
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+SCALE = 2.0**8  # of fp16 to begin with: losses that are sums are large, and a step whose gradients overflow is lost
 WIDE = 256  # below, casts cost a CPU with matrix units more than its products in bf16 save
 
 
@@ -23,16 +26,35 @@ class Runtime:
     Args:
         device: where tensors live.
         seed: the run's seed; every random stream is derived from it by name.
-        bf16: whether matrix products run in bfloat16 (weights stay fp32).
+        dtype: in which matrix products run, float32, bfloat16 or float16; weights stay float32.
+        ranks: this process among those of the run.
     """
 
     device: torch.device
     seed: int
-    bf16: bool = False
+    dtype: torch.dtype = torch.float32
+    ranks: Ranks = field(default_factory=Ranks)
+
+    @property
+    def precision(self) -> str:
+        """Of products: fp32, bf16 or fp16."""
+        return NAMES[self.dtype]
+
+    @property
+    def place(self) -> str:
+        """For people: the device, the precision of products, and how many processes there are."""
+        precise = "" if self.dtype == torch.float32 else f" in {self.precision}"
+        several = "" if self.ranks.alone else f", {self.ranks.size} processes"
+        return f"{self.device}{precise}{several}"
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The context in which forward passes run."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+        plain = self.dtype == torch.float32
+        return contextlib.nullcontext() if plain else torch.autocast(self.device.type, self.dtype)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Keeps gradients above the smallest numbers of float16; in other precisions it does nothing."""
+        return torch.amp.GradScaler(self.device.type, SCALE, enabled=self.dtype == torch.float16)
 
     def rng(self, *name: object) -> np.random.Generator:
         """A random stream that depends on the seed and its name alone, so that any step can be redone."""
@@ -47,13 +69,14 @@ def start(gpu: str, seed: int, precision: str, width: int = WIDE) -> Runtime:
     """Choose the device and seed torch.
 
     Args:
-        gpu: '' for the first GPU if there is one, otherwise the CPU; 'cpu'; or the number of a GPU.
+        gpu: '' for the first GPU if there is one (under torchrun each process's own), otherwise the CPU; 'cpu'; the
+            number of a GPU; or several numbers, for each of which a process is started.
         seed: at least 0.
         precision: 'auto' takes bf16 where the hardware multiplies it natively and a network so wide gains by it.
         width: H of the network.
 
     Raises:
-        UserError: no such GPU, several GPUs, or a precision that is unknown or not to be had.
+        UserError: no such GPU, or a precision that is unknown or not to be had.
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision={precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
@@ -63,27 +86,41 @@ def start(gpu: str, seed: int, precision: str, width: int = WIDE) -> Runtime:
         raise UserError(f"seed={seed} is too large; choose one below 2^63")
     give_back_large_tensors()
     device = _device(gpu)
+    dtype = _dtype(precision, device, width)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     torch.manual_seed(seed)
+    return Runtime(device, seed, dtype, join(device))
+
+
+def _dtype(precision: str, device: torch.device, width: int) -> torch.dtype:
     if precision == "bf16" and not _runs_bf16(device):
         raise UserError("precision=bf16 needs a processor with AVX-512 or AMX, and this one has neither; leave it out")
-    gains = _multiplies_bf16(device) and (device.type == "cuda" or width >= WIDE)
-    return Runtime(device, seed, precision == "bf16" or (precision == "auto" and gains))
+    if precision == "fp16" and device.type != "cuda":
+        raise UserError("precision=fp16 needs a GPU; leave it out")
+    if precision == "auto":
+        gains = _multiplies_bf16(device) and (device.type == "cuda" or width >= WIDE)
+        return torch.bfloat16 if gains else torch.float32
+    return next(dtype for dtype, name in NAMES.items() if name == precision)
 
 
 def _device(gpu: str) -> torch.device:
     if gpu == "cpu" or (gpu == "" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if "," in gpu:
-        raise UserError(f"GPU={gpu} names several GPUs; runs on more than one are not supported yet, name one")
-    number = gpu or "0"
+        numbers = [_gpu(number) for number in gpu.split(",")]
+        launch(len(numbers))
+        return numbers[local_rank() % len(numbers)]
+    return _gpu(gpu or str(local_rank()))
+
+
+def _gpu(number: str) -> torch.device:
     if not number.isdecimal() or int(number) >= torch.cuda.device_count():
         there = torch.cuda.device_count()
         raise UserError(
-            f"GPU={gpu} is not there; torch sees {there} (name 0 to {there - 1}, or cpu)"
+            f"GPU={number} is not there; torch sees {there} (name 0 to {there - 1}, or cpu)"
             if there
-            else f"GPU={gpu} is not there; torch sees no GPU on this machine, leave GPU out to use the CPU"
+            else f"GPU={number} is not there; torch sees no GPU on this machine, leave GPU out to use the CPU"
         )
     return torch.device("cuda", int(number))
 

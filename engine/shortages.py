@@ -14,6 +14,12 @@ FEWER = "fewer loader processes (NW, without make --workers)"
 # the order in which it is looked for, what it means, what to do.
 SIGNS = (
     (
+        ("CUDA out of memory",),
+        "the memory of the GPU is full",
+        "let batches go through in parts (BS=auto or search.accumulate=auto, retrain.accumulate=auto), or choose a "
+        "smaller width or precision=bf16",
+    ),
+    (
         ("Too many open files", "ancdata"),
         "too many open files",
         f"raise the limit with `ulimit -n 4096` or use {FEWER}",

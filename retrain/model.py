@@ -76,6 +76,15 @@ def trained_for(path: Path) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def width_of(path: Path) -> int:
+    """H, the width of a trained network.
+
+    Raises:
+        UserError: the file is missing, damaged or no trained network.
+    """
+    return _held(path, lazily=True)["width"]
+
+
 def _segmenter(task: Task) -> str | None:
     return getattr(task.data, "segmenter", None)  # a user's own task may have none
 

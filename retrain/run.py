@@ -14,13 +14,13 @@ from common.files import write_json
 from engine import checkpoint
 from engine.batches import first_images
 from engine.config import Config, asks_for_help, load_config, peek
-from engine.log import BEST, RunLog
+from engine.log import BEST, RunLog, Silence
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
 from engine.runtime import Runtime, start
 from engine.shortages import allow_files
 from genotypes.genotype import SIDES, Genotype, load, published
-from retrain.model import Trained, build, restore, save, trained_for
+from retrain.model import Trained, build, restore, save, trained_for, width_of
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
 from space.cost import limits, network_cost
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.run == "train":
         train(config, genotype, start(options.gpu, options.seed, options.precision, config.retrain.width))
     else:
-        evaluate(config, genotype)
+        evaluate(config, genotype, ckpt)
 
 
 def trained_network(argv: Sequence[str] | None) -> Path:
@@ -91,13 +91,16 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
         check(getattr(genotype, side), side)
     config.model.check_width(config.retrain.width, [*genotype.encoder, *genotype.decoder])
     allow_files(config.top.workers)
-    files = RunFiles(config.top, f"{config.task.name}-retrain")
-    task: Task = config.task(config.data)
+    ranks = runtime.ranks
+    files = RunFiles(config.top, f"{config.task.name}-retrain", ranks=ranks)
+    with ranks.in_turn():
+        task: Task = config.task(config.data)
     settings: RetrainSettings = config.retrain
     model = build(task, genotype, config.model, settings.width, task.word_vectors).to(runtime.device)
 
     def keep(epoch: int, metrics: Mapping[str, float]) -> None:
-        save(files.best, model, task, genotype, config.model, settings.width, epoch + 1, metrics)
+        if ranks.first:
+            save(files.best, model, task, genotype, config.model, settings.width, epoch + 1, metrics)
 
     stage = RetrainStage(task, model, settings, runtime, keep)
     blocks = {"encoder": list(genotype.encoder), "decoder": list(genotype.decoder)}
@@ -108,7 +111,7 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     for name in task.final_splits:
         task.split(name)  # whatever is wrong with it is better said before the training than after
     files.create()
-    log = RunLog(files.log, state["epoch"] if state else 0)
+    log = RunLog(files.log, state["epoch"] if state else 0) if ranks.first else Silence()
     log.config(config.as_dict())
     if genotype.task and genotype.task != task.name:
         log.info(f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}")
@@ -119,13 +122,14 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     weights = sum(p.numel() for p in model.parameters())
     log.info(
         f"{task.title}: training {len(genotype.encoder)} + {len(genotype.decoder)} blocks, {weights:,} weights, on "
-        f"{runtime.device}{' in bf16' if runtime.bf16 else ''}\n{len(stage.split):,} samples train, "
+        f"{runtime.place}\n{len(stage.split):,} samples train, "
         f"{len(stage.val):,} validate; {len(task.words):,} words"
     )
     loop = Loop(stage, settings, runtime, files, log, config.top, same)
     if state:
         loop.resume(state)
     loop.run()
+    ranks.wait()  # the first one may still be writing
     trained = restore(files.best, task, genotype)
     for line in beside_supernet(task, genotype, trained, runtime, settings.batch_size):
         log.info(line)
@@ -155,20 +159,20 @@ def beside_supernet(
     )
 
 
-def evaluate(config: Config, genotype: Genotype | None) -> None:
+def evaluate(config: Config, genotype: Genotype | None, ckpt: Path) -> None:
     """Score a trained network on the validation split or on all test splits."""
     options: RetrainOptions = config.top
     # Scoring a run's own network adds to that run; scoring another file is a run of its own.
     options.resume = options.version is not None and options.ckpt is None
-    files = RunFiles(options, f"{config.task.name}-{options.run}", may_resume=False)
-    task: Task = config.task(config.data)
-    ckpt = Path(options.ckpt or files.best)
+    runtime = start(options.gpu, options.seed, options.precision, width_of(ckpt))
+    ranks = runtime.ranks
+    files = RunFiles(options, f"{config.task.name}-{options.run}", may_resume=False, ranks=ranks)
+    with ranks.in_turn():
+        task: Task = config.task(config.data)
     trained = restore(ckpt, task, genotype)
-    width = trained.model.network.region_projection.out_features
-    runtime = start(options.gpu, options.seed, options.precision, width)
     files.create()
-    splits = ["val"] if options.run == "val" else task.test_splits
-    report(config, task, ckpt, trained, runtime, splits, RunLog(files.log), files)
+    log = RunLog(files.log) if ranks.first else Silence()
+    report(config, task, ckpt, trained, runtime, ["val"] if options.run == "val" else task.test_splits, log, files)
 
 
 def report(
@@ -187,6 +191,8 @@ def report(
     for name in splits:
         with eval_mode(model), runtime.autocast():
             found = task.evaluate(model, task.split(name), config.retrain.batch_size)
+        if not runtime.ranks.first:
+            continue
         results[name] = {**found.metrics, **found.details}
         log.info(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
         if results[name]:
@@ -194,6 +200,8 @@ def report(
             log.info(metrics_table(results[name]))
         if found.predictions is not None:
             written += task.save_predictions(found.predictions, files.results, files.version, name)
+    if not runtime.ranks.first:
+        return
     # The numbers of the training stay beside those of scoring its network again.
     part = "" if config.top.run == "train" else f"_{config.top.run}"
     summary = files.results / f"metrics_{files.version}{part}.json"

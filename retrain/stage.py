@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from engine import optim
 from engine.batches import first_images
+from engine.learning import add_up, learn, whole_totals
+from engine.replicated import Replicated
 from engine.runtime import Runtime
 from retrain.settings import RetrainSettings
 from space.network import Model
@@ -38,7 +40,9 @@ class RetrainStage:
         self.split = task.split("train")
         val = task.split("val")
         self.val = val.subset(first_images(val.image_ids, settings.val_images))
-        self.optimiser = optim.adam(model.parameters())
+        self.optimiser, self.scaler = optim.adam(model.parameters()), runtime.scaler()
+        self.count = 1
+        self.replicated = Replicated(self._losses, model, runtime.ranks)
         self.best = float("-inf")
 
     def start_epoch(self, epoch: int) -> None:
@@ -46,22 +50,24 @@ class RetrainStage:
         with eval_mode(self.model), self.runtime.autocast():
             self.split.refresh(self.model, epoch, self.runtime.rng("refresh", epoch))
 
-    def train_step(self, batch: Batch, lr: float, epoch: int) -> Mapping[str, Tensor]:
+    def train_step(self, parts: Sequence[Batch], lr: float, epoch: int) -> Mapping[str, Tensor]:
         """One step of Adam."""
-        losses = self._backward(batch)
-        norm = optim.step(self.optimiser, lr, self.settings.clip)
-        return {**{name: value.detach() for name, value in losses.items()}, "grad_norm": norm}
+        found = self.replicated.learn(whole_totals(parts, self.runtime.ranks), self.scaler)
+        norm = optim.step(self.optimiser, lr, self.settings.clip, self.scaler)
+        return {**add_up(found, self.runtime.ranks), "grad_norm": norm}
 
-    def rehearse(self, batch: Batch) -> None:
+    def rehearse(self, parts: Sequence[Batch]) -> None:
         """The step's way there and back."""
-        self._backward(batch)
+        learn([part.to(self.runtime.device) for part in parts], self._losses, lambda loss: loss.backward())
         self.optimiser.zero_grad()
 
-    def _backward(self, batch: Batch) -> dict[str, Tensor]:
+    def replicas(self) -> Iterable[Tensor]:
+        """The network's weights."""
+        return self.model.parameters()
+
+    def _losses(self, part: Batch) -> dict[str, Tensor]:
         with self.runtime.autocast():
-            losses = self.task.loss(self.model, batch)
-        losses["loss"].backward()
-        return losses
+            return self.task.loss(self.model, part)
 
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:
         """Score the validation split; keep the model if it is the best so far."""
@@ -79,6 +85,7 @@ class RetrainStage:
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "split": self.split.state_dict(),
             "best": self.best,
         }
@@ -87,5 +94,6 @@ class RetrainStage:
         """Take everything back."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
         self.split.load_state_dict(state["split"])
         self.best = state["best"]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from engine.distributed import Ranks
 from search.budget import Budget
 from search.contract import Estimator, Opening
 from search.supernet import Supernet
@@ -23,20 +24,24 @@ def arch_step(
     progress: float = 0.0,
     beta_decay: float = 0.0,
     budget: Budget | None = None,
+    ranks: Ranks | None = None,
+    scale: float = 1.0,
 ) -> Tensor:
     """Move alpha once along the estimated gradient of the loss; weights and their gradients are not touched.
 
     Args:
         supernet: its blocks' alphas are moved in place.
         losses: run the model on one part of an architecture batch each and return its scalar loss. Their gradients add
-            up, so that parts only bound how much memory graphs take at a time. Where losses are means the parts must be
-            of equal size; the sum is then a multiple of the whole's gradient, of which Adam takes no notice.
+            up, so that parts only bound how much memory graphs take at a time.
         estimator: which candidates run, and what is made of their gates' gradients or of the loss.
         optimiser: over ``supernet.alphas``; Adam(0.1, betas (0, 0.999)) in the paper.
         generator: draws paths and noise.
         progress: of the search's architecture steps, from 0 in the first to 1 in the last.
         beta_decay: weight of the sum over blocks of logsumexp(alpha), added to the loss (arXiv 2203.01665).
         budget: draws alpha to architectures that cost less, while their expected cost is above it.
+        ranks: the processes that have other parts of the batch; None for none.
+        scale: of the losses on their way back, which keeps gradients of float16 above zero. Where one of them is not
+            finite, alpha stays.
 
     Returns:
         The sum of the losses, detached, averaged over the estimator's draws; NaN where it has none.
@@ -50,10 +55,12 @@ def arch_step(
         with _frozen(supernet.weights):
             for loss_of in losses:
                 for number, openings in enumerate(draws):
-                    found[number] = found[number] + _run(loss_of, open_gates(supernet, openings))
+                    found[number] = found[number] + _run(loss_of, open_gates(supernet, openings), scale)
     finally:
         supernet.close()
-    totals, gradients = _fetch(found, draws)
+    totals, gradients = _fetch(found, draws, ranks or Ranks())
+    if scale != 1 and not all(torch.isfinite(of_gates).all() for draw in gradients for of_gates in draw):
+        return totals.mean()
     weights = estimator.weigh(totals)
     for number, block in enumerate(blocks):
         drawn = [(openings[number], of_gates[number]) for openings, of_gates in zip(draws, gradients, strict=True)]
@@ -104,24 +111,28 @@ def _frozen(weights: Sequence[nn.Parameter]) -> Iterator[None]:
             weight.requires_grad_()
 
 
-def _run(loss_of: Callable[[], Tensor], gates: Tensor | None) -> Tensor:
+def _run(loss_of: Callable[[], Tensor], gates: Tensor | None, scale: float) -> Tensor:
     """(1 + R of all blocks,) a part's loss and its gates' gradients; without gates it runs without a graph."""
     with torch.set_grad_enabled(gates is not None):
         loss = loss_of()
     if gates is None:
         return loss.view(1)
-    loss.backward(inputs=[gates])
-    return torch.cat((loss.detach().view(1), gates.grad))
+    (loss * scale if scale != 1 else loss).backward(inputs=[gates])
+    return torch.cat((loss.detach().view(1), gates.grad / scale if scale != 1 else gates.grad))
 
 
-def _fetch(found: Sequence[Tensor], draws: Sequence[Sequence[Opening]]) -> tuple[Tensor, list[Sequence[Tensor]]]:
+def _fetch(
+    found: Sequence[Tensor], draws: Sequence[Sequence[Opening]], ranks: Ranks
+) -> tuple[Tensor, list[Sequence[Tensor]]]:
     """What draws gave, on the CPU: (draws,) losses, and of every draw the (R,) gradients of each block's gates.
 
     This waits for a GPU, once: which weights the next step runs depends on it.
     """
     if not found:
         return torch.zeros(0), []
-    own = torch.cat(tuple(found)).cpu().split([len(one) for one in found])
+    whole = torch.cat(tuple(found)).cpu()
+    ranks.add_tensors([whole])
+    own = whole.split([len(one) for one in found])
     sizes = [[0 if opening.gates is None else len(opening.gates) for opening in openings] for openings in draws]
     losses = torch.stack([one[0] for one in own])
     return losses, [one[1:].split(size) for one, size in zip(own, sizes, strict=True)]

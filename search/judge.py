@@ -11,6 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from common.progress import track
+from common.sharing import shared
 from search.prefix import remembering
 from search.supernet import Path, Supernet
 from tasks.base import Batch, eval_mode
@@ -46,15 +47,15 @@ class Judge:
         architectures of two encoder blocks with two candidates and four decoder blocks with four.
         """
         order = sorted(range(len(paths)), key=paths.__getitem__)
-        found = np.empty((len(paths), len(self.parts)))
+        found = np.zeros((len(paths), len(self.parts)))
         with torch.no_grad(), eval_mode(self.supernet.model), torch.random.fork_rng():
-            for number, part in enumerate(self.parts, 1):
-                what = f"judging architectures, part {number} of {len(self.parts)}"
+            for number in shared(range(len(self.parts)), None, found):
+                what = f"judging architectures, part {number + 1} of {len(self.parts)}"
                 with remembering(self.supernet) as memory:
                     for place in track(order, what):
                         memory.follow(paths[place])
                         torch.manual_seed(self.seed)
-                        found[place, number - 1] = self.loss(part)
+                        found[place, number] = self.loss(self.parts[number])
         return found
 
     def swaps(self, path: Path) -> list[dict[str, Change]]:

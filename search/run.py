@@ -13,7 +13,7 @@ from torch import nn
 from common.errors import UserError
 from engine import checkpoint
 from engine.config import Config, load_config
-from engine.log import PICKED, RunLog
+from engine.log import PICKED, RunLog, Silence
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
 from engine.runtime import Runtime, start
@@ -66,13 +66,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     budget = budget_of(config)
     runtime = start(config.top.gpu, config.top.seed, config.top.precision, config.search.width)
     allow_files(config.top.workers)
-    files = RunFiles(config.top, f"{config.task.name}-search")
+    ranks = runtime.ranks
+    files = RunFiles(config.top, f"{config.task.name}-search", ranks=ranks)
     path = Path(config.top.genotypes) / config.task.name / f"{files.version}.json"
-    task = config.task(config.data)
+    with ranks.in_turn():
+        task = config.task(config.data)
+
+    def report(history: list[Genotype]) -> None:
+        if ranks.first:
+            save_epochs(history, files.architectures)
+
     supernet = build(task, config, runtime)
-    stage = SearchStage(
-        task, supernet, config.search, runtime, lambda history: save_epochs(history, files.architectures), budget
-    )
+    stage = SearchStage(task, supernet, config.search, runtime, report, budget)
     # Latencies that were measured anew in the meantime are another budget.
     measured = {"latencies": budget.fingerprint} if budget and budget.kind == "latency" else {}
     same = identity("search", config.as_dict(), **task.identity, **measured)
@@ -82,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif path.exists():
         raise UserError(f"{path} exists and would be overwritten; choose another VERSION")
     files.create()
-    log = RunLog(files.log, state["epoch"] if state else 0)
+    log = RunLog(files.log, state["epoch"] if state else 0) if ranks.first else Silence()
     log.config(config.as_dict())
     log.info("\n".join([*task.remarks, describe(task, config.space.architectures, stage, runtime)]))
     loop = Loop(stage, config.search, runtime, files, log, config.top, same)
@@ -125,8 +130,7 @@ def describe(task: Task, architectures: int, stage: SearchStage, runtime: Runtim
     weights = sum(p.numel() for p in stage.supernet.weights)
     budget = f"\n{stage.budget.describe()}" if stage.budget else ""
     return (
-        f"{task.title}: searching {architectures:,} architectures on {runtime.device}"
-        f"{' in bf16' if runtime.bf16 else ''}, {weights:,} weights\n"
+        f"{task.title}: searching {architectures:,} architectures on {runtime.place}, {weights:,} weights\n"
         f"{len(stage.split):,} samples train weights, {len(stage.arch_split):,} the architecture, "
         f"{len(stage.val):,} validate; {len(task.words):,} words{budget}"
     )
@@ -135,9 +139,14 @@ def describe(task: Task, architectures: int, stage: SearchStage, runtime: Runtim
 def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, path: Path) -> None:
     """Write the final genotype and its figure; show the table, how the search went and what to type next."""
     genotype, diagnosis = complete(_picked(stage), task, config), stage.diagnosis()
+    if not stage.runtime.ranks.first:
+        return
     genotype.save(path)
     log.record(PICKED, len(stage.history), genotype.supernet)
-    figure = draw(genotype, path.with_suffix(".svg"), {name: op.kind for name, op in OPS.items()})
+    try:
+        figure = draw(genotype, path.with_suffix(".svg"), {name: op.kind for name, op in OPS.items()})
+    except UserError as error:  # what was found is worth as much without it
+        figure = f"none: {error}"
     log.info(table(genotype))
     if stage.budget is not None:
         log.info(budget_line(stage.budget, stage.supernet.numbers()))

@@ -22,7 +22,7 @@ def selected(stage: SearchStage) -> Genotype:
     Returns:
         Its genotype, with the supernet's numbers and the changes of the loss with another operation in a block.
     """
-    supernet, judge = stage.supernet, _judge(stage)
+    supernet, judge = stage.supernet, judge_of(stage)
     path = _selector(stage, judge).pick()
     swaps = [{name: list(change) for name, change in block.items()} for block in judge.swaps(path)]
     numbers = _numbers(stage, judge, path)
@@ -32,17 +32,19 @@ def selected(stage: SearchStage) -> Genotype:
     return found.replace(swaps={"encoder": swaps[:encoder], "decoder": swaps[encoder:]}, supernet=numbers)
 
 
-def _judge(stage: SearchStage) -> Judge:
+def judge_of(stage: SearchStage) -> Judge:
+    """What scores paths, on samples of the half that trained the architecture."""
     rng = stage.runtime.rng("judge")
     samples = rng.permutation(len(stage.arch_split))[: stage.settings.judged]
     parts = np.array_split(samples, max(2, len(samples) // JUDGED_TOGETHER))
     even = min(map(len, parts))  # where losses are sums, a larger part would count more
-    batches = [stage.arch_split.batch(part[:even], rng) for part in parts]
+    split = stage.arch_split
+    batches = [split.batch(split.draw(part[:even], rng)) for part in parts]
     return Judge(stage.supernet, batches, stage.supernet_loss, stage.runtime.seed)
 
 
 def _selector(stage: SearchStage, judge: Judge) -> Selector:
-    tuner = Tuner(stage.supernet, stage.split, stage.loss, stage.settings, stage.runtime)
+    tuner = Tuner(stage.supernet, stage.split, stage.loss, stage.settings, stage.runtime, stage.count)
     generator = stage.runtime.generator("selector")
     return SELECTORS[stage.settings.selector](stage.supernet, judge, generator, tuner, stage.budget)
 

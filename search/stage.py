@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from common.errors import UserError
 from engine import optim
 from engine.batches import EndlessBatches, first_images, steps_per_epoch
+from engine.learning import add_up, learn, whole_totals
 from engine.runtime import Runtime
 from genotypes.genotype import Genotype
 from search.arch_step import arch_step
@@ -78,7 +79,8 @@ class SearchStage:
         val = task.split("val")
         self.val = val.subset(first_images(val.image_ids, settings.val_images))
         self.arch_batches = EndlessBatches(self.arch_split, settings.batch_size, runtime, "arch")
-        self.optimiser = optim.adam(supernet.weights)
+        self.optimiser, self.scaler = optim.adam(supernet.weights), runtime.scaler()
+        self.count = 1
         self.alpha_optimiser = torch.optim.Adam(supernet.alphas, lr=settings.alpha_lr, betas=(0.0, 0.999), fused=True)
         self.estimator = ESTIMATORS[settings.estimator]()
         self.sampler = SAMPLERS[settings.sampler]()
@@ -96,45 +98,64 @@ class SearchStage:
             if self._moves_alpha(epoch):
                 self.arch_split.refresh(self.supernet.model, epoch, self.runtime.rng("refresh arch", epoch))
 
-    def train_step(self, batch: Batch, lr: float, epoch: int) -> Mapping[str, Tensor]:
+    def train_step(self, parts: Sequence[Batch], lr: float, epoch: int) -> Mapping[str, Tensor]:
         """A weight step on sampled paths and, every so many of them, an architecture step."""
+        ranks = self.runtime.ranks
+        parts = whole_totals(parts, ranks)
         if self.weight_steps < self.settings.blend_steps:
             self.supernet.blend()
-            losses = self._backward(batch)
+            found = self._backward(parts)
             self.supernet.close()
         else:
             paths = self.sampler.draw(self.supernet.blocks, self.generator)
             for path in paths:
                 self.supernet.choose(path)
-                losses = self._backward(batch, 1 / len(paths))
-        norm = optim.step(self.optimiser, lr, self.settings.clip)
+                found = self._backward(parts, 1 / len(paths))
+        # Those that exist: all processes ran the same paths.
+        ranks.add_tensors(weight.grad for weight in self.supernet.weights if weight.grad is not None)
+        norm = optim.step(self.optimiser, lr, self.settings.clip, self.scaler)
         self.weight_steps += 1
         if self._moves_alpha(epoch) and self.weight_steps % self.settings.alpha_every == 0:
             self._arch_step()
-        return {**{name: value.detach() for name, value in losses.items()}, "grad_norm": norm}
+        return {**add_up(found, ranks), "grad_norm": norm}
 
-    def rehearse(self, batch: Batch) -> None:
-        """A weight step's way there and back, on the path that stands chosen."""
-        self._backward(batch)
-        self.optimiser.zero_grad()
+    def rehearse(self, parts: Sequence[Batch]) -> None:
+        """A weight step's way there and back, on the path that stands chosen or on all candidates at once."""
+        blends = self.weight_steps < self.settings.blend_steps
+        if blends:
+            self.supernet.blend()
+        try:
+            learn([part.to(self.runtime.device) for part in parts], self._losses, lambda loss: loss.backward())
+        finally:
+            self.supernet.close()
+            self.optimiser.zero_grad()
 
-    def _backward(self, batch: Batch, share: float = 1.0) -> dict[str, Tensor]:
+    def replicas(self) -> Iterable[Tensor]:
+        """The supernet's weights and alphas."""
+        return self.supernet.model.parameters()
+
+    def _losses(self, part: Batch) -> dict[str, Tensor]:
         with self.runtime.autocast():
-            losses = self.task.loss(self.supernet.model, batch)
-        (losses["loss"] * share if share < 1 else losses["loss"]).backward()
-        return losses
+            return self.task.loss(self.supernet.model, part)
+
+    def _backward(self, parts: Sequence[Batch], share: float = 1.0) -> dict[str, Tensor]:
+        def backward(loss: Tensor) -> None:
+            self.scaler.scale(loss * share if share < 1 else loss).backward()
+
+        return learn(parts, self._losses, backward)
 
     def _moves_alpha(self, epoch: int) -> bool:
         return self.settings.moves_alpha and epoch >= self.settings.alpha_start
 
     def _arch_step(self) -> None:
-        together = TOGETHER.get(self.runtime.device.type, self.settings.batch_size)
-        parts = self.arch_batches.parts(self.arch_steps, together)
+        together, ranks = TOGETHER.get(self.runtime.device.type, self.settings.batch_size), self.runtime.ranks
+        count = max(self.count, -(-self.settings.batch_size // (together * ranks.size)))
+        parts = whole_totals([*self.arch_batches.parts(self.arch_steps, count)], ranks)
         losses = (partial(self.supernet_loss, part) for part in parts)
         # A run may be gone on with for fewer epochs than it has behind it.
         progress = min(1.0, self.arch_steps / max(1, self.planned_steps - 1))
         how = self.estimator, self.alpha_optimiser, self.generator, progress, self.settings.beta_decay, self.budget
-        arch_step(self.supernet, losses, *how)
+        arch_step(self.supernet, losses, *how, ranks, self.scaler.get_scale())
         self.arch_steps += 1
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
@@ -143,8 +164,9 @@ class SearchStage:
             return self.task.loss(model, batch)["loss"]
 
     def supernet_loss(self, batch: Batch) -> Tensor:
-        """The loss of the supernet, as it stands open, on a batch from anywhere."""
-        return self.loss(self.supernet.model, batch.to(self.runtime.device))
+        """The loss of the supernet, as it stands open, on a batch or a part of one from anywhere."""
+        loss = self.loss(self.supernet.model, batch.to(self.runtime.device))
+        return loss if batch.share else loss * 0
 
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:
         """Note the genotype; score its path on the validation split; stop if it has converged."""
@@ -190,6 +212,7 @@ class SearchStage:
             "model": self.supernet.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "alpha_optimiser": self.alpha_optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "split": self.split.state_dict(),
             "arch_split": self.arch_split.state_dict(),
             "generator": self.generator.get_state(),
@@ -203,6 +226,7 @@ class SearchStage:
         self.supernet.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.alpha_optimiser.load_state_dict(state["alpha_optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
         self.split.load_state_dict(state["split"])
         self.arch_split.load_state_dict(state["arch_split"])
         self.generator.set_state(state["generator"])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine import optim
 from engine.batches import EndlessBatches
+from engine.learning import add_up, learn, whole_totals
 from engine.runtime import Runtime
 from search.supernet import Path, Supernet
 from space.network import Model
@@ -31,7 +32,8 @@ class Tuner:
         split: the samples.
         loss: of a model on a batch.
         settings: batch size, rate, clipping and epochs of the search; the rate falls along half a cosine.
-        runtime: device and random streams.
+        runtime: device, random streams and the processes that share every batch.
+        count: parts in which a process takes its share of a batch.
     """
 
     supernet: Supernet
@@ -39,6 +41,7 @@ class Tuner:
     loss: Callable[[Model, Any], Tensor]
     settings: optim.Training
     runtime: Runtime
+    count: int = 1
 
     def begin(self, path: Path, steps: int) -> Tuned:
         """A copy of a path's network, to be trained for so many steps at most."""
@@ -56,21 +59,24 @@ class Tuned:
 
     def __init__(self, tuner: Tuner, model: Model, steps: int) -> None:
         self.tuner, self.model, self.steps = tuner, model, steps
-        self.optimiser = optim.adam(model.parameters())
+        self.optimiser, self.scaler = optim.adam(model.parameters()), tuner.runtime.scaler()
         self.batches = EndlessBatches(tuner.split, tuner.settings.batch_size, tuner.runtime, "tuning")
         self.taken = 0
 
     def step(self) -> Tensor:
         """Take a step; its loss, detached."""
         settings, runtime = self.tuner.settings, self.tuner.runtime
-        (batch,) = self.batches.parts(self.taken, settings.batch_size)
+        parts = whole_totals([*self.batches.parts(self.taken, self.tuner.count)], runtime.ranks)
         with torch.random.fork_rng():
             torch.manual_seed(int(runtime.rng("tuning", self.taken).integers(2**62)))
-            loss = self.tuner.loss(self.model, batch.to(runtime.device))
-            loss.backward()
-        optim.step(self.optimiser, settings.lr * self._factor(), settings.clip)
+            found = learn(parts, self._losses, lambda loss: self.scaler.scale(loss).backward())
+        runtime.ranks.add_tensors(weight.grad for weight in self.model.parameters() if weight.grad is not None)
+        optim.step(self.optimiser, settings.lr * self._factor(), settings.clip, self.scaler)
         self.taken += 1
-        return loss.detach()
+        return add_up(found, runtime.ranks)["loss"]
+
+    def _losses(self, part: Any) -> dict[str, Tensor]:
+        return {"loss": self.tuner.loss(self.model, part.to(self.tuner.runtime.device))}
 
     def _factor(self) -> float:
         progress = self.taken / self.steps

@@ -65,6 +65,8 @@ class _ResidualNorm(torch.autograd.Function):
             if p:
                 change, kept, ctx.scale = drop(change, p)
             total = x + change
+            if not x.is_cpu:  # autocast normalises in fp32 there, and the way back has to have what was normalised
+                total = total.to(weight.dtype)
         out, mean, deviation = torch.native_layer_norm(total, weight.shape, weight, bias, eps)
         ctx.save_for_backward(total, mean, deviation, weight, bias, kept)
         return out

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError, check_known
 from common.numbers import whole
-from common.progress import track
+from common.sharing import shared
 from readers.feature_store import FeatureStore
 from readers.tokens import unsegmented
 from readers.word_vectors import about, find_source, word_vectors
@@ -29,15 +29,23 @@ from tasks.showcase import Prediction
 Count = whole(1, 100_000)  # of regions, tokens or negatives that a configuration asks for
 
 
+NO_TOTALS: dict[str, float] = {}
+
+
 class Batch(NamedTuple):
-    """A batch for the network and what the loss and the score need besides."""
+    """A batch, or a part of one, for the network and what the loss and the score need besides."""
 
     inputs: Inputs
     targets: dict[str, Tensor]
+    totals: dict[str, float] = (
+        NO_TOTALS  # what the loss divides by, summed over the parts of a batch before it is asked
+    )
+    share: float = 1.0  # of the samples of the batch, in this part of it
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return Batch(self.inputs.to(device), {name: sent(value, device) for name, value in self.targets.items()})
+        targets = {name: sent(value, device) for name, value in self.targets.items()}
+        return self._replace(inputs=self.inputs.to(device), targets=targets)
 
 
 @dataclass
@@ -51,7 +59,7 @@ class Evaluation:
 
 
 class Split(ABC):
-    """A part of a task's samples. Batches are a pure function of (indices, generator), so any step can be redone."""
+    """A part of a task's samples. Batches are a pure function of what is drawn, so any step can be redone."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -70,9 +78,13 @@ class Split(ABC):
     def subset(self, indices: np.ndarray) -> Split:
         """The split of only these samples; whatever it draws on its own (negatives) it draws among them."""
 
+    def draw(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(B, ...) these samples, each with what it meets by chance in a batch, such as negatives; all from ``rng``."""
+        return indices
+
     @abstractmethod
-    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        """Make a batch of these samples; all randomness comes from ``rng``."""
+    def batch(self, drawn: np.ndarray) -> Batch:
+        """Make a batch of what ``draw`` gave, or of some of its rows."""
 
     def refresh(self, model: nn.Module, epoch: int, rng: np.random.Generator) -> None:
         """Before an epoch: mine negatives and the like with the model in eval mode and without gradients."""
@@ -197,7 +209,13 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Run the model on a batch. Returns at least ``loss`` (scalar); other entries are logged."""
+        """Run the model on a batch, which may be a part of a larger one.
+
+        Returns:
+            At least ``loss`` (scalar); other entries are logged. ``loss`` and entries whose names end in ``_loss`` add
+            up over the parts of a batch, so they are sums over samples, or such sums divided by ``batch.totals``;
+            others are means over samples.
+        """
 
     @abstractmethod
     def evaluate(self, model: nn.Module, split: Split, batch_size: int) -> Evaluation:
@@ -228,16 +246,22 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         model.train(before)
 
 
-def in_batches(split: Split, batch_size: int, what: str) -> Iterator[tuple[np.ndarray, Batch]]:
+def in_batches(split: Split, batch_size: int, what: str, *results: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
     """Every sample of a split once, with progress: (B,) their numbers and the batch.
 
     Samples of similar size stand together and those of one image side by side, so that little is padded and an image
     is encoded as seldom as may be.
+
+    Args:
+        split: whose samples.
+        batch_size: at most so many together.
+        what: what to call this in the progress display.
+        *results: zeros by sample, into which is written what a batch gave; see ``common.sharing.shared``.
     """
     order, rng = np.lexsort((split.image_ids, split.sizes)), np.random.default_rng(0)
-    for start in track(range(0, len(order), batch_size), what):
+    for start in shared(range(0, len(order), batch_size), what, *results):
         indices = order[start : start + batch_size]
-        yield indices, split.batch(indices, rng)
+        yield indices, split.batch(split.draw(indices, rng))
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -174,12 +174,16 @@ class ItmSplit(Split):
         """Only these captions; negatives are drawn among them."""
         return ItmSplit(self.data, self.store, self.tokens, self.rows[indices], self._images[indices])
 
-    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
+    def draw(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(B,3) captions, a negative caption of each one's image, and the row of a negative image of each."""
+        return np.stack((indices, *self.negatives.draw(indices, rng)), axis=1)
+
+    def batch(self, drawn: np.ndarray) -> Batch:
         """3B pairs: the positives, then each image with a negative caption, then each caption with a negative image.
 
         Texts and images that occur more than once stand in the batch once.
         """
-        captions, images = self.negatives.draw(indices, rng)
+        indices, captions, images = drawn.T
         own = self.negatives.row_of[indices]
         texts, text_index = np.unique(np.concatenate((indices, captions, indices)), return_inverse=True)
         regions, image_index = np.unique(np.concatenate((own, own, images)), return_inverse=True)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.progress import track
+from common.sharing import shared
 from readers.feature_store import FeatureStore
 from readers.words import TokenStore
 from space.inputs import rows
@@ -70,8 +70,8 @@ def score_pairs(model: Model, texts: Texts, images: Images, pairs: np.ndarray, w
     # Pairs of one text go through together, so that a pass projects few texts' keys and values.
     by_text = np.argsort(pairs[:, 0], kind="stable")
     passes = list(chunks(by_text, PAIRS.get(device_of(model).type, PAIRS_ELSEWHERE)))
-    scores = np.empty(len(pairs), np.float32)
-    for chunk in track(passes, what) if what else passes:
+    scores = np.zeros(len(pairs), np.float32)
+    for chunk in shared(passes, what, scores):
         text, image = torch.from_numpy(pairs[chunk]).to(texts.states.device).unbind(1)
         used, text_index = text.unique(return_inverse=True)
         states = model.network.fuse(some_texts(texts, used), images, text_index, image)

@@ -109,20 +109,21 @@ class VgdSplit(Split):
         some = [self.expressions[index] for index in indices]
         return VgdSplit(self.data, self.store, some, self.tokens, self.rows[indices])
 
-    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
+    def batch(self, drawn: np.ndarray) -> Batch:
         """B phrases, each image once.
 
         Targets: ``overlap`` (B,R) with the true box, 0 below one half and at padding; ``offsets`` (B,R,4) towards it
         from the regions that overlap.
         """
-        images, image_index = np.unique(self._images[indices], return_inverse=True)
+        images, image_index = np.unique(self._images[drawn], return_inverse=True)
         inputs = Inputs(
             *self.store.gather(images, self.data.max_regions),
-            *self.tokens.gather(self.rows[indices]),
+            *self.tokens.gather(self.rows[drawn]),
             image_index=torch.from_numpy(image_index),
         )
-        overlap, offsets = _targets(inputs, image_index, self.boxes[indices])
-        return Batch(inputs, {"overlap": torch.from_numpy(overlap), "offsets": torch.from_numpy(offsets)})
+        overlap, offsets = _targets(inputs, image_index, self.boxes[drawn])
+        targets = {"overlap": torch.from_numpy(overlap), "offsets": torch.from_numpy(offsets)}
+        return Batch(inputs, targets, loss_totals(targets["overlap"]))
 
 
 def _targets(inputs: Inputs, image_index: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -221,12 +222,12 @@ class VisualGrounding(Task):
         Phrases whose box no region overlaps teach nothing (arXiv 2004.12070, section 3.3).
         """
         scores, offsets = model(batch.inputs)
-        return grounding_loss(scores.float(), offsets.float(), batch.targets["overlap"], batch.targets["offsets"])
+        return grounding_loss(scores.float(), offsets.float(), **batch.targets, **batch.totals)
 
     def evaluate(self, model: nn.Module, split: VgdSplit, batch_size: int) -> Evaluation:
         """Percent of phrases whose predicted box overlaps the true one by half or more."""
         boxes, certainty, chance = np.zeros((len(split), 4)), np.zeros(len(split)), np.zeros(len(split))
-        for indices, batch in in_batches(split, batch_size, "grounding"):
+        for indices, batch in in_batches(split, batch_size, "grounding", boxes, certainty, chance):
             scores, offsets = (part.float().cpu() for part in model(batch.inputs.to(device_of(model))))
             boxes[indices] = predicted_boxes(scores, offsets, batch.inputs)
             certainty[indices] = scores.softmax(-1).amax(-1).numpy()
@@ -251,7 +252,7 @@ class VisualGrounding(Task):
 
     def showcase(self, model: nn.Module, split: VgdSplit, indices: np.ndarray) -> list[Prediction]:
         """The phrase, the predicted box and the true one; regions by the probability of being meant."""
-        inputs = split.batch(indices, np.random.default_rng(0)).inputs
+        inputs = split.batch(indices).inputs
         scores, offsets = (part.float().cpu() for part in model(inputs.to(device_of(model))))
         shown = region_predictions(split.image_ids[indices], inputs, scores.softmax(-1))
         found = predicted_boxes(scores, offsets, inputs)
@@ -273,14 +274,24 @@ def _compare(shown: Prediction, found: np.ndarray, true: np.ndarray, expression:
     return shown._replace(text=" ".join(expression.tokens), lines=[line], boxes=shown.boxes + boxes)
 
 
-def grounding_loss(scores: Tensor, offsets: Tensor, overlap: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+def loss_totals(overlap: Tensor) -> dict[str, float]:
+    """How many phrases have a region that overlaps, and how many such regions there are, by (B,R) overlaps."""
+    near = overlap > 0
+    return {"phrases": int(near.any(1).sum()), "regions": int(near.sum())}
+
+
+def grounding_loss(
+    scores: Tensor, found: Tensor, overlap: Tensor, offsets: Tensor, phrases: float, regions: float
+) -> dict[str, Tensor]:
     """The loss of ``VisualGrounding``.
 
     Args:
         scores: (B,R), the dtype's minimum at padding.
-        offsets: (B,R,4).
+        found: (B,R,4) predicted offsets.
         overlap: (B,R) overlaps of at least one half, else 0.
-        wanted: (B,R,4) true offsets where ``overlap`` is positive.
+        offsets: (B,R,4) true offsets where ``overlap`` is positive.
+        phrases: how many phrases of the whole batch have a region that overlaps.
+        regions: how many regions overlap, of all phrases of the whole batch.
 
     Returns:
         ``loss`` and its two parts; zero, with a graph, where no sample overlaps.
@@ -288,10 +299,10 @@ def grounding_loss(scores: Tensor, offsets: Tensor, overlap: Tensor, wanted: Ten
     near = overlap > 0
     target = overlap / overlap.sum(1, keepdim=True).clamp(min=OVERLAP)
     divergence = torch.xlogy(target, target) - target * scores.log_softmax(-1)
-    score_loss = divergence.sum() / near.any(1).sum().clamp(min=1)
+    score_loss = divergence.sum() / max(1, phrases)
     # Taken as right where nothing overlaps: to pick the others out a GPU would have to be waited for.
-    aimed = torch.where(near.unsqueeze(-1), offsets, wanted)
-    box_loss = F.smooth_l1_loss(aimed, wanted, reduction="sum") / near.sum().clamp(min=1)
+    aimed = torch.where(near.unsqueeze(-1), found, offsets)
+    box_loss = F.smooth_l1_loss(aimed, offsets, reduction="sum") / max(1, regions)
     return {"loss": score_loss + OFFSET_WEIGHT * box_loss, "score_loss": score_loss, "box_loss": box_loss}
 
 

@@ -142,9 +142,9 @@ class VqaSplit(Split):
         """Only these questions."""
         return VqaSplit(self.samples, self.rows[indices], self.store, self.max_regions)
 
-    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
+    def batch(self, drawn: np.ndarray) -> Batch:
         """B questions, each image once; the target ``scores`` (B, answers) are soft."""
-        rows = self.rows[indices]
+        rows = self.rows[drawn]
         images, image_index = np.unique(self.samples.images[rows], return_inverse=True)
         inputs = Inputs(
             *self.store.gather(images, self.max_regions),
@@ -337,7 +337,7 @@ class VisualQuestionAnswering(Task):
 
     def showcase(self, model: Model, split: VqaSplit, indices: np.ndarray) -> list[Prediction]:
         """The question, the three best answers, and what people said where that is none of them."""
-        inputs = split.batch(indices, np.random.default_rng(0)).inputs
+        inputs = split.batch(indices).inputs
         logits, shown = pooled(model, split.image_ids[indices], inputs.to(device_of(model)))
         scores, best = logits.sigmoid().topk(min(SHOWN, len(self.answers)))
         shown = with_lines(
@@ -362,6 +362,6 @@ class VisualQuestionAnswering(Task):
 def predict(model: nn.Module, split: VqaSplit, batch_size: int) -> np.ndarray:
     """(questions,) the id of the most probable answer to each."""
     given = np.zeros(len(split), np.int64)
-    for indices, batch in in_batches(split, batch_size, "answering"):
+    for indices, batch in in_batches(split, batch_size, "answering", given):
         given[indices] = model(batch.inputs.to(device_of(model))).argmax(1).cpu().numpy()
     return given

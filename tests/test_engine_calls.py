@@ -79,8 +79,9 @@ def calls(step, *args: object) -> Calls:
     return counted
 
 
-def batch_of(stage: SearchStage | RetrainStage) -> Batch:
-    return stage.split.batch(np.arange(BATCH), np.random.default_rng(0)).to(META)
+def batch_of(stage: SearchStage | RetrainStage) -> list[Batch]:
+    split = stage.split
+    return [split.batch(split.draw(np.arange(BATCH), np.random.default_rng(0))).to(META)]
 
 
 def hold(counted: Calls, known: int) -> None:

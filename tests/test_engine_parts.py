@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,14 +16,24 @@ from common.errors import UserError
 from common.files import atomic_write
 from engine import checkpoint, runtime
 from engine.batches import EndlessBatches, EpochBatches, first_images, load_epoch, shuffled
+from engine.distributed import Ranks
 from engine.log import RunLog
 from engine.optim import Training, rate
 from engine.run import RunFiles, RunOptions, check_identity, identity
 from engine.runtime import Runtime, start
 
 
+class Made(NamedTuple):
+    """A batch of numbers, and a random one that each has met."""
+
+    indices: list[int]
+    met: list[int]
+    totals: tuple[str, ...] = ()
+    share: float = 1.0
+
+
 class Numbers:
-    """A split whose batch is the indices and one random number."""
+    """A split whose samples are numbers."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -33,8 +45,11 @@ class Numbers:
     def sizes(self) -> np.ndarray:
         return np.ones(self.size, np.int64)
 
-    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[list[int], float]:
-        return indices.tolist(), rng.random()
+    def draw(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.stack((indices, rng.integers(1000, size=len(indices))), axis=1)
+
+    def batch(self, drawn: np.ndarray) -> Made:
+        return Made(*drawn.T.tolist())
 
 
 RUNTIME = Runtime(torch.device("cpu"), seed=3)
@@ -57,18 +72,18 @@ def test_warm_up_in_steps_and_cosine() -> None:
 def test_an_epoch_visits_every_sample_once_and_any_step_can_be_redone() -> None:
     batches = EpochBatches(Numbers(10), 4, RUNTIME, "train", 0)
     made = [batches[step] for step in range(len(batches))]
-    assert sorted(i for indices, _ in made for i in indices) == list(range(10))
+    assert sorted(i for (batch,) in made for i in batch.indices) == list(range(10))
     assert EpochBatches(Numbers(10), 4, RUNTIME, "train", 0)[2] == made[2]
     assert EpochBatches(Numbers(10), 4, RUNTIME, "train", 1)[2] != made[2]
     endless = EndlessBatches(Numbers(10), 4, RUNTIME, "train")
-    assert [[*endless.parts(step, 4)] for step in (0, 1, 2)] == [[batch] for batch in made]
-    assert [*endless.parts(3, 4)] != [made[0]]
+    assert [[*endless.parts(step, 1)] for step in (0, 1, 2)] == made
+    assert [*endless.parts(3, 1)] != made[0]
 
 
 class Damaged(Numbers):
     """A split with a file that cannot be read."""
 
-    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[list[int], float]:
+    def batch(self, drawn: np.ndarray) -> Made:
         raise UserError("7.npz is damaged; copy it again")
 
 
@@ -80,10 +95,29 @@ def test_a_users_error_is_one_sentence_from_a_loader_process_too(workers: int) -
 
 def test_parts_of_a_batch_are_its_samples_in_equal_numbers() -> None:
     batches = EpochBatches(Numbers(10), 7, RUNTIME, "train", 0)
-    for step, sizes in ((0, [3, 2, 2]), (1, [3])):
-        parts = [indices for indices, _ in batches.parts(step, 3)]
-        assert [len(part) for part in parts] == sizes
-        assert [i for part in parts for i in part] == list(batches[step][0])
+    for step, sizes in ((0, [3, 2, 2]), (1, [1, 1, 1])):
+        parts = list(batches.parts(step, 3))
+        assert [len(part.indices) for part in parts] == sizes
+        (whole,) = batches[step]
+        # What a sample meets by chance does not depend on how its batch is divided.
+        assert [i for part in parts for i in part.indices] == whole.indices
+        assert [i for part in parts for i in part.met] == whole.met
+        assert [part.share for part in parts] == [size / len(whole.indices) for size in sizes]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [[4], [3], [3]]), (2, [[2, 2], [2, 1], [2, 1]])])
+def test_processes_have_a_batch_between_them(count: int, sizes: list[list[int]]) -> None:
+    def of_rank(step: int, rank: int) -> list[Made]:
+        runtime = replace(RUNTIME, ranks=Ranks(rank, 3))
+        return EpochBatches(Numbers(11), 10, runtime, "train", 0, count)[step]
+
+    (whole,) = EpochBatches(Numbers(11), 10, RUNTIME, "train", 0)[0]
+    parts = [of_rank(0, rank) for rank in range(3)]
+    assert [[len(part.indices) for part in own] for own in parts] == sizes
+    assert [i for own in parts for part in own for i in part.indices] == whole.indices
+    assert [i for own in parts for part in own for i in part.met] == whole.met
+    # The last batch is of one sample, with which the others keep company.
+    assert [part.share for rank in range(3) for part in of_rank(1, rank)] == [1, 0, 0]
 
 
 def test_samples_of_a_batch_are_of_similar_size() -> None:
@@ -118,7 +152,11 @@ def test_random_streams_depend_on_seed_and_name_alone() -> None:
 
 @pytest.mark.parametrize(
     ("gpu", "precision", "said"),
-    [("0,1", "auto", "several GPUs"), ("99", "auto", "GPU=99 is not there"), ("cpu", "fp8", "precision='fp8'")],
+    [
+        ("97,98", "auto", "GPU=97 is not there"),
+        ("99", "auto", "GPU=99 is not there"),
+        ("cpu", "fp8", "precision='fp8'"),
+    ],
 )
 def test_devices_that_are_not_there(gpu: str, precision: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
@@ -141,7 +179,7 @@ def test_bf16_is_taken_where_it_pays(
 ) -> None:
     monkeypatch.setattr(runtime, "_multiplies_bf16", lambda device: units)
     monkeypatch.setattr(runtime, "_runs_bf16", lambda device: True)
-    assert start("cpu", 0, precision, width).bf16 is bf16
+    assert (start("cpu", 0, precision, width).dtype == torch.bfloat16) is bf16
 
 
 def test_bf16_that_is_not_to_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from retrain.run import main as retrain
 from space.inputs import Inputs
 from space.settings import ModelSettings
 from tasks.base import Batch, eval_mode
-from tasks.itm import ImageTextMatching, ItmData
+from tasks.itm import ImageTextMatching, ItmData, ItmSplit
 from tasks.matching import score_matrix
 from tools.demo.make import make_demo
 
@@ -45,6 +45,10 @@ def small_model(task: ImageTextMatching) -> torch.nn.Module:
     return build(task, GENOTYPE, ModelSettings(pool_hidden=16, word_width=16), 64)
 
 
+def drawn(split: ItmSplit, indices: np.ndarray) -> Batch:
+    return split.batch(split.draw(indices, np.random.default_rng(0)))
+
+
 @pytest.mark.parametrize("dataset", ["flickr", "coco"])
 def test_both_layouts_are_read(demo: Path, dataset: str) -> None:
     task = ImageTextMatching(ItmData(root=str(demo), dataset=dataset))
@@ -57,7 +61,7 @@ def test_both_layouts_are_read(demo: Path, dataset: str) -> None:
 def test_a_batch_holds_every_image_and_text_once_and_true_negatives(demo: Path) -> None:
     split = ImageTextMatching(ItmData(root=str(demo))).split("train")
     indices = np.arange(0, 24)
-    inputs = split.batch(indices, np.random.default_rng(0)).inputs
+    inputs = drawn(split, indices).inputs
     assert len(inputs.image_index) == len(inputs.text_index) == 72
     assert len(inputs.tokens) == inputs.text_index.max() + 1 and len(inputs.regions) == inputs.image_index.max() + 1
     image, text = inputs.image_index.view(3, 24), inputs.text_index.view(3, 24)
@@ -93,7 +97,7 @@ def test_a_network_that_aligns_is_trained_by_contrast_and_scored_with_its_simila
     torch.manual_seed(0)
     model = build(task, GENOTYPE, ModelSettings(pool_hidden=16, word_width=16, align_width=12), 64)
     split = task.split("val")
-    found = task.loss(model, split.batch(np.arange(10), np.random.default_rng(0)))
+    found = task.loss(model, drawn(split, np.arange(10)))
     assert found.keys() == {"loss", "pair_accuracy", "contrastive_loss"}
     found["loss"].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.network.alignment.parameters())
@@ -183,7 +187,7 @@ def test_images_may_have_any_number_of_captions(root: Path, keep: Callable[[int]
     per_caption(root, keep)
     task = ImageTextMatching(ItmData(root=str(root), hard_pool=3))
     split, model = task.split("train"), small_model(task)
-    inputs = split.batch(np.arange(12), np.random.default_rng(0)).inputs
+    inputs = drawn(split, np.arange(12)).inputs
     image, text = split.image_ids[:12], inputs.text_index
     assert len(image) == 12 and len(text) == 36
     with eval_mode(model):

@@ -22,7 +22,7 @@ from retrain.run import main as retrain
 from search.run import main as search
 from space.settings import ModelSettings
 from tasks.base import Batch, eval_mode
-from tasks.vgd import OFFSET_SCALE, VgdData, VisualGrounding, grounding_loss, predicted_boxes
+from tasks.vgd import OFFSET_SCALE, VgdData, VisualGrounding, grounding_loss, loss_totals, predicted_boxes
 from tools.demo.make import make_demo
 
 
@@ -50,7 +50,7 @@ def test_every_data_set_is_read(demo: Path, options: dict[str, str], tests: list
 def test_targets_are_those_of_a_slow_count(demo: Path) -> None:
     split = VisualGrounding(VgdData(root=str(demo))).split("train")
     indices = np.arange(0, 30, 2)
-    batch = split.batch(indices, np.random.default_rng(0))
+    batch = split.batch(indices)
     assert len(batch.inputs.regions) == len(np.unique(split.image_ids[indices]))
     for sample, index in enumerate(indices):
         image = int(batch.inputs.image_index[sample])
@@ -68,8 +68,9 @@ def test_targets_are_those_of_a_slow_count(demo: Path) -> None:
 def test_the_loss_of_the_reference() -> None:
     facts, tensors = load_reference("vgd")
     t = {name: torch.from_numpy(value) for name, value in tensors.items()}
+    totals = loss_totals(t["targets/scores"])
     losses = grounding_loss(
-        t["outputs/pred_scores"], t["outputs/pred_reg"], t["targets/scores"], t["targets/transformed_bbox"]
+        t["outputs/pred_scores"], t["outputs/pred_reg"], t["targets/scores"], t["targets/transformed_bbox"], **totals
     )
     # These scores are the reference's own, padded regions among them, which with ours would not count.
     assert float(losses["loss"]) == pytest.approx(facts["loss"], rel=1e-5)
@@ -79,13 +80,14 @@ def test_the_loss_of_the_reference() -> None:
         t["outputs/pred_reg"],
         t["targets/scores"],
         t["targets/transformed_bbox"],
+        **totals,
     )
     assert float(ours["loss"]) < facts["loss"] and torch.isfinite(ours["loss"])
 
 
 def test_phrases_without_a_region_teach_nothing_and_break_nothing() -> None:
     scores, offsets = torch.randn(2, 5, requires_grad=True), torch.randn(2, 5, 4, requires_grad=True)
-    loss = grounding_loss(scores, offsets, torch.zeros(2, 5), torch.zeros(2, 5, 4))["loss"]
+    loss = grounding_loss(scores, offsets, torch.zeros(2, 5), torch.zeros(2, 5, 4), phrases=0, regions=0)["loss"]
     loss.backward()
     assert float(loss.detach()) == 0 and not scores.grad.any() and not offsets.grad.any()
 
@@ -107,13 +109,13 @@ def test_an_oracle_scores_what_its_regions_allow(demo: Path, monkeypatch: pytest
     split, oracle = task.split("val"), Oracle()
     make = type(split).batch
 
-    def watched(self: object, indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        oracle.batch = make(self, indices, rng)
+    def watched(self: object, indices: np.ndarray) -> Batch:
+        oracle.batch = make(self, indices)
         return oracle.batch
 
     monkeypatch.setattr(type(split), "batch", watched)
     found = task.evaluate(oracle, split, 7)
-    reachable = (make(split, np.arange(len(split)), None).targets["overlap"] > 0).any(1).float().mean()
+    reachable = (make(split, np.arange(len(split))).targets["overlap"] > 0).any(1).float().mean()
     assert found.metrics["accuracy"] == pytest.approx(100 * float(reachable), abs=1e-3) and reachable > 0.8
     (path,) = task.save_predictions(found.predictions, tmp_path, "v", "val")
     written = json.loads(path.read_text())
@@ -162,18 +164,18 @@ def test_true_boxes_have_both_corners_inside(root: Path) -> None:
 def test_phrases_of_one_image_share_it(root: Path) -> None:
     split = tiny(root).split("train")
     wanted = np.array([0, 40, 1, 3, 41])
-    inputs = split.batch(wanted, np.random.default_rng(0)).inputs
+    inputs = split.batch(wanted).inputs
     images = np.unique(split.image_ids[wanted])
     assert len(inputs.regions) == len(images) == 2 and len(inputs.tokens) == 5 and inputs.text_index is None
     assert images[inputs.image_index].tolist() == split.image_ids[wanted].tolist()
     some = split.subset(wanted).subset(np.array([4, 0]))
-    one, same = (part.batch(np.array([0]), np.random.default_rng(0)) for part in (some, split.subset(np.array([41]))))
+    one, same = (part.batch(np.array([0])) for part in (some, split.subset(np.array([41]))))
     assert all(torch.equal(one.targets[name], same.targets[name]) for name in one.targets)
     assert torch.equal(one.inputs.tokens, same.inputs.tokens) and len(some) == 2
 
 
 def test_more_boxes_than_the_maximum_are_cut(root: Path) -> None:
-    whole, cut = (tiny(root, max_regions=n).split("train").batch(np.arange(8), None) for n in (100, 2))
+    whole, cut = (tiny(root, max_regions=n).split("train").batch(np.arange(8)) for n in (100, 2))
     assert whole.inputs.regions.shape[1] == 4 and cut.inputs.regions.shape[1] == 2
     assert torch.equal(cut.inputs.boxes, whole.inputs.boxes[:, :2])
     assert torch.equal(cut.targets["overlap"], whole.targets["overlap"][:, :2])
@@ -186,7 +188,7 @@ def test_the_loss_by_hand() -> None:
     offsets = torch.tensor([0.5, 3.0]).view(1, 2, 1).expand(2, 2, 4)
     offsets = torch.cat((offsets, torch.zeros(2, 1, 4)), 1)
     overlap = torch.tensor([[0.6, 0.9, 0.0], [0.0, 0.0, 0.0]])
-    losses = grounding_loss(scores, offsets, overlap, torch.zeros(2, 3, 4))
+    losses = grounding_loss(scores, offsets, overlap, torch.zeros(2, 3, 4), **loss_totals(overlap))
     p = np.exp([1.0, 2.0, 0.5]) / np.exp([1.0, 2.0, 0.5]).sum()
     # One phrase of the two has overlapping regions, two of them; Huber's loss of 0.5 is 0.125 and of 3 it is 2.5.
     divergence = 0.4 * np.log(0.4 / p[0]) + 0.6 * np.log(0.6 / p[1])
@@ -199,11 +201,11 @@ def test_the_loss_by_hand() -> None:
 def test_padded_regions_do_not_count() -> None:
     overlap = torch.tensor([[0.6, 0.9], [0.7, 0.0]])
     scores, offsets = torch.randn(2, 2), torch.randn(2, 2, 4)
-    short = grounding_loss(scores, offsets, overlap, torch.ones(2, 2, 4))
+    short = grounding_loss(scores, offsets, overlap, torch.ones(2, 2, 4), phrases=2, regions=3)
     lowest = torch.full((2, 3), torch.finfo(torch.float32).min)
     padded = torch.cat((scores, lowest), 1).requires_grad_()
     longer = [torch.nn.functional.pad(x, (0, 0, 0, 3)) for x in (offsets, torch.ones(2, 2, 4))]
-    long = grounding_loss(padded, longer[0], torch.nn.functional.pad(overlap, (0, 3)), longer[1])
+    long = grounding_loss(padded, longer[0], torch.nn.functional.pad(overlap, (0, 3)), longer[1], phrases=2, regions=3)
     for name, value in short.items():
         torch.testing.assert_close(long[name].detach(), value, rtol=1e-6, atol=1e-6)
     long["loss"].backward()
@@ -213,7 +215,7 @@ def test_padded_regions_do_not_count() -> None:
 def test_predicted_boxes_are_moved_clipped_and_never_padding(root: Path) -> None:
     split = tiny(root).split("train")
     three = int(np.flatnonzero(split.image_ids == 2)[0])  # three regions beside an image of four
-    inputs = split.batch(np.array([0, three]), np.random.default_rng(0)).inputs
+    inputs = split.batch(np.array([0, three])).inputs
     scores = torch.zeros(2, 4).masked_fill(inputs.regions_pad[inputs.image_index], torch.finfo(torch.float32).min)
     scores[0, 3], scores[1, 1] = 1, 1
     offsets = torch.zeros(2, 4, 4)

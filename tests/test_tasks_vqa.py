@@ -59,7 +59,7 @@ def test_more_training_data(root: Path) -> None:
     assert all_three.answers.words == make(root).answers.words
     # Given vectors know words that nothing was trained on, so the vocabulary takes them all, as published.
     assert make(root, word_vectors="some").words == all_three.words
-    batch = all_three.split("train").batch(np.arange(64, 67), np.random.default_rng(0))
+    batch = all_three.split("train").batch(np.arange(64, 67))
     assert batch.targets["scores"].argmax(1).tolist() == [3, 1, 3]  # green, blue, green
     assert not any("val is trained on" in line for line in make(root).remarks)
     assert any("val is trained on (SPLIT=train+val)" in line for line in both.remarks)
@@ -71,7 +71,7 @@ def test_more_training_data(root: Path) -> None:
 def test_a_batch_holds_every_image_once(root: Path) -> None:
     split = make(root).split("train")
     indices = np.array([5, 0, 4, 1, 30])
-    inputs, targets = split.batch(indices, np.random.default_rng(0))
+    inputs, targets, *_ = split.batch(indices)
     assert inputs.image_index.tolist() == [1, 0, 1, 0, 2] and inputs.text_index is None
     regions, *_, pad = split.store.gather(np.array([1, 3, 16]), 100)
     assert torch.equal(inputs.regions, regions) and torch.equal(inputs.regions_pad, pad)
@@ -84,7 +84,7 @@ def test_a_batch_holds_every_image_once(root: Path) -> None:
 
 
 def test_regions_and_words_are_cut(root: Path) -> None:
-    inputs = make(root, max_regions=1, max_tokens=2).split("train").batch(np.arange(8), np.random.default_rng(0)).inputs
+    inputs = make(root, max_regions=1, max_tokens=2).split("train").batch(np.arange(8)).inputs
     assert inputs.regions.shape[1] == 1 and inputs.tokens.shape[1] == 2
 
 
@@ -93,8 +93,8 @@ def test_taken_samples_are_those_of_the_whole(root: Path) -> None:
     some = split.subset(np.array([7, 3])).subset(np.array([1]))
     assert some.image_ids.tolist() == [split.image_ids[3]] and len(some) == 1
     one, same = (
-        some.batch(np.array([0]), np.random.default_rng(0)),
-        split.batch(np.array([3]), np.random.default_rng(0)),
+        some.batch(np.array([0])),
+        split.batch(np.array([3])),
     )
     assert torch.equal(one.inputs.tokens, same.inputs.tokens)
     assert torch.equal(one.targets["scores"], same.targets["scores"])
@@ -158,7 +158,7 @@ def test_one_answer_a_question_counts_in_full(root: Path, monkeypatch: pytest.Mo
     said = "not all questions of val have 10 answers (questions with 1 answer: 16);"
     assert any(said in note for note in found.notes)
     assert any("of train and val have 10 answers (questions with 1 answer: 64);" in line for line in task.remarks)
-    assert task.split("train").batch(np.arange(48), np.random.default_rng(0)).targets["scores"].max(1)[0].min() == 1
+    assert task.split("train").batch(np.arange(48)).targets["scores"].max(1)[0].min() == 1
 
 
 def test_letters_are_answers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +223,7 @@ def test_predictions_stand_in_the_order_of_the_questions(root: Path) -> None:
     split, model = task.split("val"), small_model(task)
     split = split.subset(np.random.default_rng(0).permutation(16))
     with eval_mode(model):
-        alone = [int(model(split.batch(np.array([i]), np.random.default_rng(0)).inputs).argmax(1)) for i in range(16)]
+        alone = [int(model(split.batch(np.array([i])).inputs).argmax(1)) for i in range(16)]
         assert predict(model, split, 5).tolist() == alone
 
 

@@ -144,7 +144,7 @@ def setting(runtime: Runtime) -> dict[str, object]:
     return {
         "device": torch.cuda.get_device_name(runtime.device) if on_gpu else "cpu",
         "threads": None if on_gpu else torch.get_num_threads(),
-        "precision": "bf16" if runtime.bf16 else "fp32",
+        "precision": runtime.precision,
         "samples": SAMPLES,
         "date": today(),
     }

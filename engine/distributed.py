@@ -1,0 +1,169 @@
+"""The processes of a run: alone, or those that torchrun started, on one machine or several."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from common.errors import UserError
+from common.sharing import Sharing, share_with
+
+T = TypeVar("T")
+# The first process may pack a hundred thousand images while the others wait. One that dies ends the others at once.
+PATIENCE = datetime.timedelta(hours=6)
+
+
+class Ranks(Sharing):
+    """One process of a run and its ways to the others; alone, all of them do nothing.
+
+    Every process runs the same program on the same choices and weights. They differ in the samples of a batch that they
+    take, and in the random numbers of dropout. Only the first one writes and speaks.
+
+    Args:
+        rank: of this process among all.
+        size: how many there are.
+        local: its number on its machine.
+        beside: how many there are on its machine.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, local: int = 0, beside: int = 1) -> None:
+        self.rank, self.size, self.local, self.beside = rank, size, local, beside
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes and speaks."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other."""
+        return self.size == 1
+
+    def add(self, *arrays: np.ndarray) -> None:
+        """Sum numpy arrays over the processes, in place."""
+        if not self.alone:
+            for array in arrays:
+                dist.all_reduce(torch.from_numpy(array))
+
+    def totals(self, values: Sequence[float]) -> list[float]:
+        """The sums of some numbers over the processes."""
+        found = np.array(values, np.float64)
+        self.add(found)
+        return found.tolist()
+
+    def most(self, values: Sequence[float]) -> list[float]:
+        """The largest of each of some numbers among the processes."""
+        found = torch.tensor(values, dtype=torch.float64)
+        if not self.alone:
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return found.tolist()
+
+    def add_tensors(self, tensors: Iterable[Tensor]) -> None:
+        """Sum tensors over the processes, in place and in one go; all processes give the same kinds."""
+        tensors = list(tensors)
+        if self.alone or not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        for tensor, whole in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(whole.view_as(tensor))
+
+    def of_first(self, value: T) -> T:
+        """What the first process has."""
+        held = [value]
+        if not self.alone:
+            dist.broadcast_object_list(held)
+        return held[0]
+
+    def of_all(self, value: Any) -> list[Any]:
+        """What every process has, by rank."""
+        held = [value] * self.size
+        if not self.alone:
+            dist.all_gather_object(held, value)
+        return held
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        self.totals([])
+
+    @contextlib.contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """The first one goes through, then all others: what it leaves on the disk need not be made twice."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
+    def check_same(self, tensors: Iterable[Tensor]) -> None:
+        """Compare sums of the bits of 4-byte tensors among the processes.
+
+        Raises:
+            UserError: naming the processes that differ from the first one.
+        """
+        if self.alone:
+            return
+        sums = torch.stack([one.detach().reshape(-1).view(torch.int32).sum(dtype=torch.int64) for one in tensors])
+        own = int((sums * torch.arange(1, len(sums) + 1, device=sums.device)).sum())
+        known = self.of_all(own)
+        others = [str(rank) for rank, one in enumerate(known) if one != known[0]]
+        if others:
+            raise UserError(
+                f"the weights of process {', '.join(others)} of {self.size} are no longer those of process 0, so that "
+                "the run is worth nothing; look for faulty memory or machines of different kinds and go on from the "
+                "last checkpoint (RESUME=1)"
+            )
+
+
+def join(device: torch.device) -> Ranks:
+    """The processes of this run: those that torchrun started, or this one alone."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Ranks()
+    if not dist.is_initialized():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    ranks = Ranks(dist.get_rank(), size, local_rank(), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    share_with(ranks)
+    return ranks
+
+
+def local_rank() -> int:
+    """The number of this process on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def restarted() -> bool:
+    """Whether torchrun starts these processes once more, after one of them failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def restartable() -> bool:
+    """Whether torchrun would start these processes once more."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+
+
+def launch(processes: int) -> None:
+    """Become torchrun, which starts this very program in so many processes; nothing, if that is what happened.
+
+    Raises:
+        UserError: the program was not started as ``python -m``.
+    """
+    if "LOCAL_RANK" in os.environ:
+        return
+    if sys.orig_argv[1:2] != ["-m"]:
+        raise UserError(
+            f"several GPUs need {processes} processes: start with torchrun --nproc_per_node={processes} -m -- search"
+        )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    sys.stdout.flush()
+    # Behind the dashes it takes no flag of the program for an abbreviation of its own.
+    os.execv(sys.executable, [*torchrun, "-m", "--", *sys.orig_argv[2:]])

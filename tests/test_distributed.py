@@ -1,0 +1,146 @@
+"""Several processes are one: the same steps, the same scores; and a process that dies takes the others with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ranks import main as in_one
+
+from common import sharing
+from common.errors import UserError
+from engine.distributed import Ranks
+from engine.learning import fewest_parts
+from engine.optim import moments_held
+from tasks.find import task_names
+from tools.demo.make import make_demo
+
+TESTS = Path(__file__).parent
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+STAGES = ("search", "seeing", "blind")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
+
+
+def start_two(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    return subprocess.Popen(
+        [*TORCHRUN, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def found(demo: Path) -> dict[str, Any]:
+    """What steps and scores come to in one process, in two, and in one that takes batches in parts."""
+    two = start_two(TESTS / "ranks.py", demo, demo / "two.pt", 1)
+    in_one(str(demo), str(demo / "one.pt"), 1)
+    in_one(str(demo), str(demo / "parts.pt"), 3)
+    said, _ = two.communicate(timeout=300)
+    assert two.returncode == 0, said
+    return {name: torch.load(demo / f"{name}.pt", weights_only=True) for name in ("one", "two", "parts")}
+
+
+@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("other", ["two", "parts"])
+def test_steps_are_those_of_the_whole_batch(found: dict[str, Any], task: str, stage: str, other: str) -> None:
+    one, several = found["one"][task][stage], found[other][task][stage]
+    for wanted, said in zip(one["said"], several["said"], strict=True):
+        assert said == pytest.approx(wanted, rel=1e-5)
+    apart = torch.cat([(several["weights"][name] - weight).abs().view(-1) for name, weight in one["weights"].items()])
+    # Adam moves a weight by its rate whatever its gradient, so that few, whose gradients are only rounding, may differ.
+    assert (apart > 1e-6).float().mean() < 0.01
+    assert several.get("curve", []) == pytest.approx(one.get("curve", []), rel=1e-5)
+
+
+@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("stage", STAGES)
+def test_scores_are_the_same_to_the_last_bit(found: dict[str, Any], task: str, stage: str) -> None:
+    assert found["two"][task][stage]["scores"] == found["one"][task][stage]["scores"]
+
+
+RETRAIN = ["-m", "--", "retrain", "--task=vgd", "--geno=mcan", "--profile=demo", "--gpu=cpu", "--model.pool_hidden=16"]
+SIZES = ["--model.word_width=16", "--retrain.width=64", "--retrain.val_images=5", "--data.word_vectors=null"]
+
+
+def test_a_process_that_is_killed_ends_the_run(demo: Path, tmp_path: Path) -> None:
+    run = start_two(
+        *RETRAIN, *SIZES, f"--data.root={demo}", "--version=v", f"--logs={tmp_path}", "--retrain.epochs=1000"
+    )
+    workers = wait_for(lambda: children(run.pid) if (tmp_path / "ckpts/v/last.pt").exists() else [])
+    os.kill(workers[-1], 9)
+    killed = time.monotonic()
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode != 0 and time.monotonic() - killed < 60
+    assert "Signal 9 (SIGKILL)" in said and "threads: " in said
+
+
+def children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def wait_for(look: Any) -> Any:
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        if seen := look():
+            return seen
+        time.sleep(0.2)
+    raise AssertionError("it never came")
+
+
+class Two(Ranks):
+    """Two processes of which this one knows what the other says."""
+
+    def __init__(self, other: int) -> None:
+        super().__init__(0, 2)
+        self.other = other
+
+    def of_all(self, value: int) -> list[int]:
+        return [value, value + self.other]
+
+
+def test_weights_that_drift_apart_stop_the_run() -> None:
+    weights = [torch.randn(3), torch.randn(2, 2)]
+    Two(0).check_same(weights)
+    with pytest.raises(UserError, match="the weights of process 1 of 2 are no longer those of process 0"):
+        Two(1).check_same(weights)
+
+
+@pytest.fixture
+def of_three() -> Iterator[None]:
+    sharing.share_with(Ranks(1, 3))
+    yield
+    sharing.share_with(sharing.Sharing())
+
+
+def test_a_process_takes_its_share(of_three: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ranks, "add", lambda self, *arrays: None)
+    assert list(sharing.shared(range(8), None)) == [1, 4, 7]
+
+
+def test_a_batch_comes_in_as_few_parts_as_fit() -> None:
+    tried = []
+
+    def rehearse(count: int) -> None:
+        tried.append(count)
+        if count < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with moments_held([torch.ones(2)]):
+        assert fewest_parts(rehearse, 64) == 4 and tried == [1, 2, 4]
+    with pytest.raises(UserError, match="not even one sample at a time fits"):
+        fewest_parts(rehearse, 2)
