@@ -9,7 +9,7 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check --editable '.[dev]'
 STEPS := /[MG]B\)|^ *(Installing|Building|Getting|Successfully)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vectors demo-data search retrain evidence profile pareto draw show pack bench growth test lint clean
+.PHONY: help setup vectors demo-data search retrain evidence profile pareto draw show pack bench growth reproduce test test-slow lint clean
 
 # The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,
@@ -46,7 +46,9 @@ help:
 	@echo "  make pack DATA=...         pack region features        (search and retrain do it when needed)"
 	@echo "  make bench                 ours against plain code     ARGS=\"rows=laptop,retrain-vqa minutes=10 device=cuda\""
 	@echo "  make growth                how cost grows with size    ARGS=\"device=cuda\""
+	@echo "  make reproduce RUN=...     run a run again, compare    RUN=logs/log/<version>"
 	@echo "  make test                  run the tests               make lint   check style"
+	@echo "  make test-slow             kill runs at random moments, among other tests of minutes"
 	@echo "  make setup                 only install                make clean  remove what was built"
 	@echo
 	@echo "  DATA     data root, laid out as data/README.md says; default: the built-in demo data"
@@ -116,6 +118,13 @@ growth: $(READY)
 
 test: $(READY)
 	@$(PY) -m pytest
+
+test-slow: $(READY)
+	@$(PY) -m pytest -m slow -s
+
+# Relative paths that the run was given are those of this folder.
+reproduce: $(READY)
+	@$(PY) -m tools.reproduce $(if $(RUN),--run='$(RUN)')
 
 lint: $(READY)
 	@$(VENV)/bin/ruff check .

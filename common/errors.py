@@ -48,10 +48,12 @@ def run_module(name: str) -> None:
 def run(main: Callable[[], int | None]) -> None:
     """Run a command's ``main`` and exit: 0 done, 2 a user's mistake (one sentence, no traceback), 130 Ctrl-C."""
     try:
-        sys.exit(main() or 0)
+        status = main() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        status = 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        sys.exit(130)
+        status = 130
+    # Only now: while an exception is handled, whatever was under way where it was raised, loader processes too, lives.
+    sys.exit(status)

@@ -42,11 +42,24 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        remedy = "raise `ulimit -n`" if error.errno in (errno.EMFILE, errno.ENFILE) else "free the disk"
+        remedy = "raise `ulimit -n`" if error.errno in (errno.EMFILE, errno.ENFILE) else _room(path.parent, aside)
         raise UserError(f"cannot write {path}: {error.strerror or error}; {remedy} or choose another folder") from error
     finally:
         if aside is not None:
             aside.unlink(missing_ok=True)
+
+
+def _room(folder: Path, aside: Path | None) -> str:
+    """What to free, and how much is known to be wanted."""
+    with contextlib.suppress(OSError):
+        if aside is not None and (written := aside.stat().st_size) >= 1e6:
+            return f"free the disk that holds {folder} by more than the {written / 1e6:,.0f} MB that fitted"
+    return f"free the disk that holds {folder}"
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What kills inside ``atomic_write`` left in a folder where nobody writes now."""
+    return sorted(folder.glob(f".*.{'[a-z0-9_]' * 8}"))
 
 
 def _umask() -> int:

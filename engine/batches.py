@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,7 +103,7 @@ def load_epoch(batches: EpochBatches, start: int, workers: int) -> Iterator[Any]
         batch_size=None,
         sampler=range(start, len(batches)),
         num_workers=workers,
-        worker_init_fn=_leave_signals,
+        worker_init_fn=partial(_begin, os.getpid()),
         pin_memory=batches.runtime.device.type == "cuda",
         # The loader draws a seed when it starts; from torch's own stream that would make a resumed run differ.
         generator=torch.Generator().manual_seed(0),
@@ -125,8 +127,11 @@ class _Told(Dataset):
             return error
 
 
-def _leave_signals(_: int) -> None:
+def _begin(parent: int, _: int) -> None:
     """Ctrl-C is for the parent to answer, and a worker told to end ends."""
+    # Torch's worker ends with its parent, but not with one that was killed before the worker looked who it is.
+    if os.getppid() != parent:
+        os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

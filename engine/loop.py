@@ -15,7 +15,6 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.progress import track
-from engine import checkpoint
 from engine.batches import EpochBatches, load_epoch
 from engine.learning import fewest_parts
 from engine.log import RunLog, Silence, numbers
@@ -208,7 +207,7 @@ class Loop:
             "random_cuda": [state for _, state in drawn],
             "stage": self.stage.state_dict(),
         }
-        checkpoint.save(self.files.last, state)
+        self.files.save(state)
         ranks.wait()
 
     def resume(self, state: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import os
@@ -14,11 +15,15 @@ from typing import Any, Literal
 from jsonargparse.typing import NonNegativeInt
 
 from common.errors import UserError
+from common.files import leftovers
+from common.lock import held
 from common.numbers import whole
+from engine import checkpoint
 from engine.distributed import Ranks, restartable, restarted
 
 Workers = whole(0, 1000)
 Threads = whole(1, 1024)
+Kept = whole(1, checkpoint.MOST_KEPT)
 MOST_BYTES = 150  # of a run's name; what is written for a run adds to it, and file systems take 255
 MAY_CHANGE = ("epochs", "save_minutes", "val_every", "root", "test_split")
 
@@ -36,6 +41,7 @@ class RunOptions:
         workers: processes that make batches; 0 makes them in the main process.
         precision: fp32, bf16, fp16 (on GPUs), or auto: bf16 where the hardware multiplies it natively, on a CPU from a
             width of 256.
+        checkpoints: so many of the newest are kept to go on from, should the disk damage the last.
         threads: on a CPU; auto takes OMP_NUM_THREADS or measures what is fastest now. A run that goes on keeps its own.
         logs: folder for everything a run writes.
     """
@@ -46,18 +52,22 @@ class RunOptions:
     gpu: str = ""
     workers: Workers = 0
     precision: str = "auto"
+    checkpoints: Kept = 2
     threads: Threads | Literal["auto"] = "auto"
     logs: str = "logs"
 
 
 class RunFiles:
-    """Where a run writes.
+    """Where a run writes. As a context it is held: no second process writes there until the block is left.
 
     Args:
         options: those of the run.
         stem: begins the name of a run that the user gave none.
         may_resume: whether a run of this kind can be gone on with at all.
         ranks: the processes of the run, which go by the first one's choice of a name.
+
+    Attributes:
+        remarks: what people should know of what was found there.
 
     Raises:
         UserError: the name is no file name, the run exists and is not to be resumed, or there is nothing to resume.
@@ -82,9 +92,70 @@ class RunFiles:
         self.best = self.best_of(root, self.version)
         if restarted():
             options.resume = self.last.exists() or self.log.exists()
-        self._fresh = not options.resume
+        self.remarks: list[str] = []
+        self._fresh, self._kept = not options.resume, options.checkpoints
+        self._held, self._to_hold = contextlib.ExitStack(), self._fresh or may_resume
         self._check(options, may_resume)
         self._ranks.wait()
+
+    def __enter__(self) -> RunFiles:
+        """Hold a run that is gone on with; one that begins is held once ``create`` has made its folders.
+
+        Raises:
+            UserError: another process works on it, or its folders cannot be written.
+        """
+        if self._to_hold and not self._fresh:
+            self.create()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Let go."""
+        self._held.close()
+
+    def _hold(self) -> None:
+        lock = held(self.log / ".lock", f"the run {self.version!r}", "choose another VERSION", self.remarks.append)
+        self._held.enter_context(lock)
+        self._to_hold = False
+        for left in (*leftovers(self.checkpoints), *leftovers(self.log)):
+            left.unlink()
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep what ``saved`` gives back.
+
+        Raises:
+            UserError: it cannot be written; what was saved before stays.
+        """
+        checkpoint.save(self.last, state, self._kept)
+
+    def saved(self) -> dict[str, Any] | None:
+        """What the run was when it was last saved, or None if it never was.
+
+        A checkpoint that the disk damaged is set aside, and the one before it taken.
+
+        Raises:
+            UserError: all are damaged.
+        """
+        damaged = []
+        for path in checkpoint.kept(self.last):
+            try:
+                state = checkpoint.load(path)
+            except checkpoint.Damaged:
+                damaged.append(path)
+                continue
+            for broken in damaged:
+                aside = broken.replace(broken.with_suffix(".damaged"))
+                self.remarks.append(
+                    f"note: {broken.name} is damaged; going on from {path.name}, which was saved before it "
+                    f"(what is damaged lies in {aside})"
+                )
+            return state
+        if damaged:
+            names = " and ".join(path.name for path in damaged)
+            raise UserError(
+                f"all that the run {self.version!r} could go on from is damaged ({names} in {self.checkpoints}); bring "
+                "a copy back, or begin again under another VERSION"
+            )
+        return None
 
     @staticmethod
     def best_of(logs: Path, version: str) -> Path:
@@ -117,6 +188,8 @@ class RunFiles:
             for folder in (self.checkpoints, self.log):
                 if not os.access(folder, os.W_OK):
                     raise PermissionError(13, "no permission", str(folder))
+            if self._to_hold:
+                self._hold()
         except FileExistsError as error:
             raise UserError(f"a run named {self.version!r} has just begun; choose another VERSION") from error
         except OSError as error:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -16,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from common.errors import UserError
 from common.files import read_json, write_json
+from common.lock import held
+from engine.stops import terminated_as_interrupted
 from evidence.cells import RESUME, Cell, Folder
 
 PROJECT = Path(__file__).parents[1]
@@ -73,7 +72,7 @@ class Runner:
         total, done, failures = len(todo), 0, []
         running: list[Running] = []
         began = time.monotonic()
-        with self._alone(), _terminated_as_interrupted():
+        with self._alone(), terminated_as_interrupted():
             try:
                 while todo or running:
                     while todo and len(running) < self.jobs:
@@ -96,15 +95,8 @@ class Runner:
     def _alone(self) -> Iterator[None]:
         """Hold the folder's lock, which cells inherit: it outlives a run that is killed as long as its cells do."""
         self.folder.root.mkdir(parents=True, exist_ok=True)
-        with (self.folder.root / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"another run, or a cell of one that was killed, still works in {self.folder.root}; wait for it, "
-                    "stop it, or choose another VERSION"
-                ) from error
-            self.lock = lock
+        what = f"the evidence in {self.folder.root}"
+        with held(self.folder.root / "lock", what, "choose another VERSION", self.say) as self.lock:
             yield
 
     def _start(self, cell: Cell) -> Running:
@@ -175,17 +167,3 @@ def total_threads() -> int:
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it said nothing"
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Treat SIGTERM, as batch systems send it, like Ctrl-C."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -11,14 +11,15 @@ from rich.table import Table
 
 from common.errors import UserError, check_known
 from common.files import write_json
-from engine import checkpoint
+from engine import about
 from engine.batches import first_images
 from engine.config import Config, asks_for_help, load_config, peek
 from engine.log import BEST, RunLog, Silence
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
 from engine.runtime import Runtime, start
-from engine.shortages import allow_files
+from engine.shortages import allow_files, shortages_told
+from engine.stops import told_how_to_go_on
 from genotypes.genotype import SIDES, Genotype, load, published
 from retrain.model import Trained, build, restore, save, trained_for, width_of
 from retrain.settings import RetrainSettings
@@ -67,10 +68,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         sections={"model": ModelSettings, "retrain": RetrainSettings},
     )
     options: RetrainOptions = config.top
-    if options.run == "train":
-        train(config, genotype, start(options.gpu, options.seed, options.precision, config.retrain.width))
-    else:
-        evaluate(config, genotype, ckpt)
+    with shortages_told():
+        if options.run == "train":
+            runtime = start(options.gpu, options.seed, options.precision, config.retrain.width)
+            allow_files(options.workers)
+            with RunFiles(options, f"{config.task.name}-retrain", ranks=runtime.ranks) as files:
+                train(config, genotype, runtime, files, argv)
+        else:
+            evaluate(config, genotype, ckpt)
 
 
 def trained_network(argv: Sequence[str] | None) -> Path:
@@ -85,14 +90,12 @@ def trained_network(argv: Sequence[str] | None) -> Path:
     return Path(ckpt) if ckpt is not None else RunFiles.best_of(Path(logs or RunOptions.logs), version)
 
 
-def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
+def train(config: Config, genotype: Genotype, runtime: Runtime, files: RunFiles, argv: Sequence[str] | None) -> None:
     """Train from scratch (or go on), then score the best epoch."""
     for side in SIDES:
         check(getattr(genotype, side), side)
     config.model.check_width(config.retrain.width, [*genotype.encoder, *genotype.decoder])
-    allow_files(config.top.workers)
     ranks = runtime.ranks
-    files = RunFiles(config.top, f"{config.task.name}-retrain", ranks=ranks)
     with ranks.in_turn():
         task: Task = config.task(config.data)
     settings: RetrainSettings = config.retrain
@@ -105,7 +108,8 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     stage = RetrainStage(task, model, settings, runtime, keep)
     blocks = {"encoder": list(genotype.encoder), "decoder": list(genotype.decoder)}
     same = identity("retrain", config.as_dict(), genotype=blocks, **task.identity)
-    state = checkpoint.load(files.last) if files.last.exists() else None
+    with ranks.in_turn():
+        state = files.saved()
     if state:
         check_identity(same, state.get("identity", {}), files.version)
     for name in task.final_splits:
@@ -113,11 +117,13 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     files.create()
     log = RunLog(files.log, state["epoch"] if state else 0) if ranks.first else Silence()
     log.config(config.as_dict())
+    if ranks.first:
+        about.note(files.log, "retrain", argv, runtime, task.identity)
     if genotype.task and genotype.task != task.name:
         log.info(f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}")
     if genotype.provenance.get("moved") is False:
         log.info("note: no search found this genotype: it is where one began, and no alpha moved")
-    for remark in task.remarks:
+    for remark in [*files.remarks, *task.remarks]:
         log.info(remark)
     weights = sum(p.numel() for p in model.parameters())
     log.info(
@@ -129,11 +135,14 @@ def train(config: Config, genotype: Genotype, runtime: Runtime) -> None:
     if state:
         loop.resume(state)
     loop.run()
+    if ranks.first:
+        about.note_threads(files.log)
     ranks.wait()  # the first one may still be writing
-    trained = restore(files.best, task, genotype)
-    for line in beside_supernet(task, genotype, trained, runtime, settings.batch_size):
-        log.info(line)
-    report(config, task, files.best, trained, runtime, task.final_splits, log, files)
+    with told_how_to_go_on(files, log):
+        trained = restore(files.best, task, genotype)
+        for line in beside_supernet(task, genotype, trained, runtime, settings.batch_size):
+            log.info(line)
+        report(config, task, files.best, trained, runtime, task.final_splits, log, files)
 
 
 def beside_supernet(
@@ -165,13 +174,18 @@ def evaluate(config: Config, genotype: Genotype | None, ckpt: Path) -> None:
     # Scoring a run's own network adds to that run; scoring another file is a run of its own.
     options.resume = options.version is not None and options.ckpt is None
     runtime = start(options.gpu, options.seed, options.precision, width_of(ckpt))
-    ranks = runtime.ranks
-    files = RunFiles(options, f"{config.task.name}-{options.run}", may_resume=False, ranks=ranks)
-    with ranks.in_turn():
+    with RunFiles(options, f"{config.task.name}-{options.run}", may_resume=False, ranks=runtime.ranks) as files:
+        score(config, genotype, ckpt, runtime, files)
+
+
+def score(config: Config, genotype: Genotype | None, ckpt: Path, runtime: Runtime, files: RunFiles) -> None:
+    """Restore a trained network and report on it."""
+    options: RetrainOptions = config.top
+    with runtime.ranks.in_turn():
         task: Task = config.task(config.data)
     trained = restore(ckpt, task, genotype)
     files.create()
-    log = RunLog(files.log) if ranks.first else Silence()
+    log = RunLog(files.log) if runtime.ranks.first else Silence()
     report(config, task, ckpt, trained, runtime, ["val"] if options.run == "val" else task.test_splits, log, files)
 
 

@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from engine import checkpoint
+from engine import about
 from engine.config import Config, load_config
 from engine.log import PICKED, RunLog, Silence
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
 from engine.runtime import Runtime, start
 from engine.shortages import allow_files, shortages_told
+from engine.stops import told_how_to_go_on
 from genotypes.drawing import draw
 from genotypes.genotype import Genotype, load, save_epochs
 from genotypes.table import table
@@ -66,8 +67,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     budget = budget_of(config)
     runtime = start(config.top.gpu, config.top.seed, config.top.precision, config.search.width)
     allow_files(config.top.workers)
+    with shortages_told(), RunFiles(config.top, f"{config.task.name}-search", ranks=runtime.ranks) as files:
+        run(config, budget, runtime, files, argv)
+
+
+def run(config: Config, budget: Budget | None, runtime: Runtime, files: RunFiles, argv: Sequence[str] | None) -> None:
+    """Search, or go on, to the end."""
     ranks = runtime.ranks
-    files = RunFiles(config.top, f"{config.task.name}-search", ranks=ranks)
     path = Path(config.top.genotypes) / config.task.name / f"{files.version}.json"
     with ranks.in_turn():
         task = config.task(config.data)
@@ -81,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Latencies that were measured anew in the meantime are another budget.
     measured = {"latencies": budget.fingerprint} if budget and budget.kind == "latency" else {}
     same = identity("search", config.as_dict(), **task.identity, **measured)
-    state = checkpoint.load(files.last) if files.last.exists() else None
+    with ranks.in_turn():
+        state = files.saved()
     if state:
         check_identity(same, state.get("identity", {}), files.version)
     elif path.exists():
@@ -89,12 +96,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     files.create()
     log = RunLog(files.log, state["epoch"] if state else 0) if ranks.first else Silence()
     log.config(config.as_dict())
-    log.info("\n".join([*task.remarks, describe(task, config.space.architectures, stage, runtime)]))
+    if ranks.first:
+        about.note(files.log, "search", argv, runtime, task.identity)
+    remarks = [*files.remarks, *task.remarks]
+    log.info("\n".join([*remarks, describe(task, config.space.architectures, stage, runtime)]))
     loop = Loop(stage, config.search, runtime, files, log, config.top, same)
     if state:
         loop.resume(state)
     loop.run()
-    finish(task, config, stage, files, log, path)
+    if ranks.first:
+        about.note_threads(files.log)
+    with told_how_to_go_on(files, log):
+        finish(task, config, stage, files, log, path)
 
 
 def budget_of(config: Config) -> Budget | None:
@@ -138,7 +151,7 @@ def describe(task: Task, architectures: int, stage: SearchStage, runtime: Runtim
 
 def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, path: Path) -> None:
     """Write the final genotype and its figure; show the table, how the search went and what to type next."""
-    genotype, diagnosis = complete(_picked(stage), task, config), stage.diagnosis()
+    genotype, diagnosis = complete(selected(stage), task, config), stage.diagnosis()
     if not stage.runtime.ranks.first:
         return
     genotype.save(path)
@@ -163,11 +176,6 @@ def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log:
     for line in last_words(genotype, diagnosis, path, config):
         log.info(line)
     log.close()
-
-
-def _picked(stage: SearchStage) -> Genotype:
-    with shortages_told():
-        return selected(stage)
 
 
 def budget_line(budget: Budget, path: tuple[int, ...]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +16,7 @@ import torch
 
 from common.errors import UserError
 from common.files import atomic_write
-from engine import checkpoint, runtime
+from engine import batches, checkpoint, runtime
 from engine.batches import EndlessBatches, EpochBatches, first_images, load_epoch, shuffled
 from engine.distributed import Ranks
 from engine.log import RunLog
@@ -277,3 +279,16 @@ def test_a_resumed_log_forgets_what_is_redone(tmp_path: Path) -> None:
     RunLog(tmp_path, 2).close()
     kept = [json.loads(line) for line in log.metrics.read_text().splitlines()]
     assert kept == [{"epoch": 1, "train/loss": 1.0}, {"epoch": 2, "train/loss": 0.5}]
+
+
+def test_a_loader_process_whose_parent_is_gone_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for parent in (os.getppid(), -1):
+            batches._begin(parent, 0)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert ended == [1]

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "evidence": {"common", "genotypes", "space", "tasks", "engine", "search", "retrain"},
     "tools": {"common", "genotypes", "readers", "space", "tasks", "engine", "search", "retrain"},
 }
-LARGEST = 2300  # lines of a package; beyond it a newcomer no longer finds their way
+LARGEST = 2400  # lines of a package; beyond it a newcomer no longer finds their way
 
 
 def imports(path: Path) -> set[str]:

@@ -199,14 +199,21 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert metrics("stopped") == metrics("whole")
 
 
-def test_a_stop_while_it_picks_is_gone_on_with(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_it_picks_is_gone_on_with(
+    number: signal.Signals,
+    demo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
     step, taken = Tuned.step, []
 
     def stopped(self: Tuned) -> Tensor:
         taken.append(self.taken)
         if len(taken) == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         return step(self)
 
     flags = {version: [*settings("search", "itm", demo, version), "--search.selector=halving"] for version in "ab"}
@@ -214,6 +221,7 @@ def test_a_stop_while_it_picks_is_gone_on_with(demo: Path, tmp_path: Path, monke
     monkeypatch.setattr(Tuned, "step", stopped)
     with pytest.raises(KeyboardInterrupt):
         search(flags["b"])
+    assert "all epochs are saved; go on with the same command and RESUME=1 VERSION=b" in capsys.readouterr().out
     monkeypatch.setattr(Tuned, "step", step)
     search([*flags["b"], "--resume=true"])
     whole, again = (load(f"genotypes/searched/itm/{version}.json") for version in "ab")

@@ -1,0 +1,72 @@
+"""What a run was begun and gone on with, for whoever runs it again: versions, hardware, threads, commit, data, flags"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.files import read_json, write_json
+from engine.run import commit, today
+from engine.runtime import Runtime
+
+FILE = "run.json"  # a list with an entry for each time the run was begun or gone on with
+
+
+def note(folder: Path, stage: str, argv: Sequence[str] | None, runtime: Runtime, data: Mapping[str, Any]) -> None:
+    """Add what holds for this process.
+
+    Args:
+        folder: of the run's log.
+        stage: name of the stage.
+        argv: its command line without the program's name; None for the real one.
+        runtime: device and precision.
+        data: fingerprints of the run's data.
+    """
+    now = {
+        "date": today(),
+        "command": ["python", "-m", stage, *(sys.argv[1:] if argv is None else argv)],
+        "commit": commit(),
+        "versions": {name: importlib.metadata.version(name) for name in ("mmnas", "torch", "numpy")}
+        | {"python": platform.python_version()},
+        "hardware": {
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)),
+            "gpu": torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else None,
+        },
+        "precision": runtime.precision,
+        "threads": None,
+        "data": dict(data),
+    }
+    write_json(folder / FILE, [*goes(folder), now])
+
+
+def note_threads(folder: Path) -> None:
+    """Add with how many threads this process computed, once that is settled."""
+    *before, now = goes(folder)
+    write_json(folder / FILE, [*before, {**now, "threads": torch.get_num_threads()}])
+
+
+def goes(folder: Path) -> list[dict[str, Any]]:
+    """All that was noted, the last one last; nothing of a run of an earlier state of this program.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / FILE
+    return read_json(path, "what a run was begun with") if path.exists() else []
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())

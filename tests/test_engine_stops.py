@@ -1,0 +1,104 @@
+"""A stop after the last epoch, while a network is tested or an architecture picked, and what a run says of itself."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_vqa
+
+from engine import about
+from retrain import run as retraining
+from tools import reproduce
+
+SMALL = ["--task=vqa", "--profile=demo", "--gpu=cpu", "--data.word_vectors=null", "--data.answer_min=1"]
+SMALL += ["--model.pool_hidden=16", "--model.word_width=16", "--data.root=data", "--geno=small.json", "--version=a"]
+SMALL += ["--retrain.epochs=2", "--retrain.batch_size=8", "--retrain.val_every=1", "--retrain.width=64"]
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_vqa.make_root(Path("data"))
+    Path("small.json").write_text('{"encoder": ["self_att_64"], "decoder": ["guided_att_64"]}')
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_it_is_tested_is_obeyed_and_gone_on_with(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(retraining, "report", lambda *_: signal.raise_signal(number))
+        with pytest.raises(KeyboardInterrupt):
+            retraining.main(SMALL)
+    said = capsys.readouterr().out
+    assert "all epochs are saved; go on with the same command and RESUME=1 VERSION=a" in said and "next:" not in said
+    assert signal.getsignal(signal.SIGTERM) == before
+    retraining.main([*SMALL, "--resume=true"])
+    assert "next: make retrain RUN=test" in capsys.readouterr().out
+
+
+def in_this_process(command: list[str]) -> int:
+    retraining.main(command[1:])
+    return 0
+
+
+def test_a_run_says_what_it_ran_with_and_is_run_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    retraining.main(SMALL)
+    retraining.main([*SMALL, "--resume=true"])
+    first, second = about.goes(Path("logs/log/a"))
+    assert first["command"] == ["python", "-m", "retrain", *SMALL] and second["command"][-1] == "--resume=true"
+    assert first["threads"] == 1 and first["precision"] == "fp32" and first["hardware"]["gpu"] is None
+    assert first["versions"].keys() == {"mmnas", "python", "torch", "numpy"} and first["hardware"]["processor"]
+    assert first["data"].keys() == {"features", "words", "labels"} == second["data"].keys()
+
+    monkeypatch.setattr(reproduce, "run_again", in_this_process)
+    capsys.readouterr()
+    assert reproduce.main(["--run=logs/log/a"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("running a again as a-again\n")
+    assert said.endswith("every number, genotype and weight is equal, bit for bit\n")
+
+    # Another seed stands for whatever else may differ; what is noted of another torch is named.
+    noted = json.loads(Path("logs/log/a/run.json").read_text())
+    noted[-1]["versions"]["torch"] = "1.0"
+    Path("logs/log/a/run.json").write_text(json.dumps(noted))
+    config = Path("logs/log/a/config.yaml")
+    config.write_text(config.read_text().replace("\nseed: 0\n", "\nseed: 1\n"))
+    assert reproduce.main(["--run=logs/log/a"]) == 1
+    said = capsys.readouterr().out
+    assert "numbers: " in said and "differ, first train/loss of epoch 1: " in said and "again a-again-2" not in said
+    assert "weights: " in said and "tensors of logs/ckpts/a/best.pt and logs/ckpts/a-again-2/best.pt differ" in said
+    assert "may be because of versions ({" in said and "'torch': '1.0'" in said
+
+
+def _unnoted() -> None:
+    Path("logs/log/a/run.json").unlink()
+
+
+def _unfinished() -> None:
+    about.note(Path("logs/log/a"), "retrain", [], retraining.start("cpu", 0, "fp32"), {})
+
+
+@pytest.mark.parametrize(
+    ("change", "run", "said"),
+    [
+        (lambda: None, "data", "data is no log of a run; give RUN=logs/log/<version>"),
+        (_unnoted, "logs/log/a", "begun by an earlier state of this program"),
+        (_unfinished, "logs/log/a", "has not come to its end; go on with RESUME=1 VERSION=a first"),
+    ],
+)
+def test_runs_that_cannot_be_run_again(change: Callable[[], None], run: str, said: str) -> None:
+    folder = Path("logs/log/a")
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("task: vqa\n")
+    (folder / "run.json").write_text("[]")
+    change()
+    with pytest.raises(reproduce.UserError, match=said):
+        reproduce.main([f"--run={run}"])
