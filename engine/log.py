@@ -20,6 +20,8 @@ BEST, PICKED = "best", "picked"
 class Silence:
     """The log of a process that is not the first of its run."""
 
+    leaks = 0
+
     def config(self, resolved: Mapping[str, Any]) -> None:
         """Not written."""
 
@@ -44,6 +46,7 @@ class RunLog:
 
     def __init__(self, folder: Path, done: int | None = None) -> None:
         self.folder = folder
+        self.leaks = 0  # breaches of the leak audit that were allowed, here or in what this run builds on
         self.console = Console(stderr=False, highlight=False)
         folder.mkdir(parents=True, exist_ok=True)
         self.metrics = folder / "metrics.jsonl"
@@ -74,7 +77,8 @@ class RunLog:
     def record(self, group: str, epoch: int, values: Mapping[str, float]) -> None:
         """Append one line to metrics.jsonl and a point to every curve, all named ``group/name`` (docs/metrics.md)."""
         named = {f"{group}/{name}": value for name, value in values.items()}
-        self._file.write(json.dumps({"epoch": epoch, **named}) + "\n")
+        leaks = {"leaks": self.leaks} if self.leaks else {}
+        self._file.write(json.dumps({"epoch": epoch, **leaks, **named}) + "\n")
         self._file.flush()
         for name, value in named.items():
             self._board.add_scalar(name, value, epoch)

@@ -44,6 +44,7 @@ class RunOptions:
         checkpoints: so many of the newest are kept to go on from, should the disk damage the last.
         threads: on a CPU; auto takes OMP_NUM_THREADS or measures what is fastest now. A run that goes on keeps its own.
         logs: folder for everything a run writes.
+        allow_leak: go on though images are trained on and tested; it is recorded in every number written from then on.
     """
 
     version: str | None = None
@@ -55,6 +56,7 @@ class RunOptions:
     checkpoints: Kept = 2
     threads: Threads | Literal["auto"] = "auto"
     logs: str = "logs"
+    allow_leak: bool = False
 
 
 class RunFiles:

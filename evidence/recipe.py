@@ -29,11 +29,13 @@ class Machine:
         gpu: as of every run.
         workers: as of every run.
         precision: as of every run.
+        allow_leak: as of every run.
     """
 
     gpu: str = ""
     workers: Workers = 0
     precision: str = "auto"
+    allow_leak: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,14 @@ class Splits:
         Raises:
             UserError: naming the split.
         """
-        for name in self.reported:
+        # A task reports val no longer where it is trained on, and then nothing with a truth to score by is left.
+        for name in (EPOCHS_CHOSEN_BY, *self.reported):
             if name in self.trained:
                 raise UserError(
                     f"the split {name!r} would be reported, but it is trained on; leave it out of SPLIT (data.split) "
                     "or name another data.test_split"
                 )
-            if name in self.chosen:
+            if name in self.reported and name in self.chosen:
                 raise UserError(
                     f"the split {name!r} would be reported, but retrain.val_every chooses the best epoch by it; leave "
                     "retrain.val_every out, and the last epoch counts"

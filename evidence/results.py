@@ -130,9 +130,17 @@ def collect(study: Study, resamples: int = statistics.RESAMPLES) -> Evidence:
         comparisons=comparisons,
         improvement=statistics.improvement(scores, resamples),
         verdict=verdict,
-        notes=_notes(groups, comparisons, verdict.words, missing, wanted, k),
+        notes=[*_leaks(study), *_notes(groups, comparisons, verdict.words, missing, wanted, k)],
         provenance={"commit": commit(), "date": today()},
     )
+
+
+def _leaks(study: Study) -> list[str]:
+    """The breaches of the leak audit that were allowed, each once."""
+    trained = [done for networks in study.drawn.values() for one in networks for done in study.done_trainings(one)]
+    held = [done.output.get("audit") for done in trained if done]
+    held += [done.output.get("provenance", {}).get("audit") for done in study.done_searches()]
+    return [f"LEAK ALLOWED: {leak}" for leak in dict.fromkeys(leak for one in held if one for leak in one["leaks"])]
 
 
 def _groups(study: Study, metric: str, resamples: int) -> tuple[dict[str, Group], list[str]]:

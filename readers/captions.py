@@ -126,6 +126,7 @@ def read_flickr_ids(path: Path, by_imgid: bool = False) -> IdMap:
             raise UserError(f"{where}: imgid {imgid} is there twice; keep one of the two entries")
         stems[imgid] = stem(Path(field(where, entry, "filename", str)).name)
     if by_imgid:
+        _invert(path, stems)  # one picture under two imgids would be in two splits
         return IdMap(path, {imgid: imgid for imgid in stems}, {str(imgid): imgid for imgid in stems})
     numbers = {imgid: number_in(name) for imgid, name in stems.items() if name.rpartition("_")[2].isdecimal()}
     if len({number for number in numbers.values() if number is not None}) == len(stems):

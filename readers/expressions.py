@@ -20,6 +20,7 @@ DIVISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "refcoco+": {"unc": ("train", "val", "testA", "testB")},
     "refcocog": {"umd": ("train", "val", "test"), "google": ("train", "val")},
 }
+BY_OBJECT = ("google",)  # divisions in which other things of one image may stand in another split
 SPLITS = list(dict.fromkeys(split for known in DIVISIONS.values() for splits in known.values() for split in splits))
 TEXTS = ("tokens", "sent", "raw", "sentence")  # where a sentence has its text, by preference
 _INSTANCES = "COCO's instances, with the lists 'images' and 'annotations'"

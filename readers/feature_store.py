@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.progress import track
 from readers.entries import first_few
 from readers.feature_pack import open_pack
 from readers.features import image_ids
 
 NO_IMAGE = np.iinfo(np.int64).min
+HOW = ("boxes", "region", "all")  # what of an image ``prints`` hashes, from the cheapest on
 MOST_NAMED = 6  # more than an error names, so that it says there are others
 
 
@@ -125,6 +127,26 @@ class FeatureStore:
     def sizes(self, image_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """(I,2) float32 height and width of each image in pixels, as its npz says."""
         return self._hw[self._rows(np.asarray(image_ids, dtype=np.int64))]
+
+    def prints(self, image_ids: Sequence[int] | np.ndarray, how: str) -> np.ndarray:
+        """(I,) uint64 hashes, the same for images whose bytes are the same, wherever they are stored.
+
+        Args:
+            image_ids: the images.
+            how: of ``HOW``: sizes and boxes, which are in memory; with one region's features; or with those of all.
+        """
+        rows = self._rows(np.asarray(image_ids, dtype=np.int64))
+        places = zip(self._home[rows], self._first[rows], self._count[rows], self._hw[rows], strict=True)
+        found = np.empty(len(rows), np.uint64)
+        for place, (home, first, count, hw) in enumerate(track(places, "comparing features", len(rows))):
+            pack, start = self._packs[home], first + count // 2 if how == "region" else first
+            read = {"boxes": 0, "region": 1, "all": count}[how]
+            features = np.empty((read, self.width), np.float16)
+            if read:
+                pack.read_regions(int(start), features)
+            parts = hw.tobytes(), pack.boxes[first : first + count].tobytes(), features.tobytes()
+            found[place] = int.from_bytes(hashlib.blake2b(b"".join(parts), digest_size=8).digest(), "little")
+        return found
 
     def _rows(self, image_ids: np.ndarray) -> np.ndarray:
         if not len(self.ids) and len(image_ids):

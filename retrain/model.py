@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import nn
 
+from audit.digest import Digest
+from audit.leaks import Audit
 from common.errors import UserError
 from engine import checkpoint
 from genotypes.genotype import Genotype
@@ -48,6 +51,7 @@ def save(
     width: int,
     epoch: int,
     metrics: Mapping[str, float],
+    audit: Audit | None = None,
 ) -> None:
     """Write a trained network so that it can be evaluated anywhere the data is."""
     state = {
@@ -62,8 +66,24 @@ def save(
         "region_width": task.region_width,
         "epoch": epoch,
         "metrics": dict(metrics),
+        **({} if audit is None else {"leaks": [*audit.leaks], "trained_on": _digest(audit.trained_on)}),
     }
     checkpoint.save(path, state)
+
+
+def _digest(images: Digest) -> dict[str, Any]:
+    """As a checkpoint holds it: a tensor has no need of letters for its bytes."""
+    return {**images.as_dict(), "ids": torch.frombuffer(bytearray(images.packed), dtype=torch.uint8)}
+
+
+def _trained_on(path: Path, state: Mapping[str, Any]) -> Digest | None:
+    """The images that a network was trained on; None where its file does not say."""
+    kept = state.get("trained_on")
+    if kept is None:
+        return None
+    ids = kept.get("ids") if isinstance(kept, dict) else None
+    packed = ids.numpy().tobytes() if isinstance(ids, torch.Tensor) else ids
+    return Digest.from_dict({**kept, "ids": packed} if isinstance(kept, dict) else kept, f"checkpoint {path}")
 
 
 def trained_for(path: Path) -> str | None:
@@ -102,6 +122,8 @@ class Trained(NamedTuple):
     model: Model
     genotype: Genotype
     epoch: int  # it was trained for when it was kept
+    trained_on: Digest | None  # None where the file does not say
+    leaks: list[str]  # breaches of the leak audit that were allowed when it was trained
 
 
 def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
@@ -146,4 +168,5 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
         raise UserError(
             f"checkpoint {path} does not fit this task's network: {str(error).splitlines()[1].strip()}"
         ) from error
-    return Trained(model, kept, state["epoch"])
+    leaks = state.get("leaks")
+    return Trained(model, kept, state["epoch"], _trained_on(path, state), leaks if isinstance(leaks, list) else [])

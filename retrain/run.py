@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
+from audit.leaks import Audit, audit_scoring, audit_training
 from common.errors import UserError, check_known
 from common.files import write_json
 from engine import about
@@ -103,7 +104,7 @@ def train(config: Config, genotype: Genotype, runtime: Runtime, files: RunFiles,
 
     def keep(epoch: int, metrics: Mapping[str, float]) -> None:
         if ranks.first:
-            save(files.best, model, task, genotype, config.model, settings.width, epoch + 1, metrics)
+            save(files.best, model, task, genotype, config.model, settings.width, epoch + 1, metrics, audit)
 
     stage = RetrainStage(task, model, settings, runtime, keep)
     blocks = {"encoder": list(genotype.encoder), "decoder": list(genotype.decoder)}
@@ -114,6 +115,7 @@ def train(config: Config, genotype: Genotype, runtime: Runtime, files: RunFiles,
         check_identity(same, state.get("identity", {}), files.version)
     for name in task.final_splits:
         task.split(name)  # whatever is wrong with it is better said before the training than after
+    audit = audit_training(task, opened=task.final_splits, made=genotype.provenance).enforce(config.top.allow_leak)
     files.create()
     log = RunLog(files.log, state["epoch"] if state else 0) if ranks.first else Silence()
     log.config(config.as_dict())
@@ -123,7 +125,8 @@ def train(config: Config, genotype: Genotype, runtime: Runtime, files: RunFiles,
         log.info(f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}")
     if genotype.provenance.get("moved") is False:
         log.info("note: no search found this genotype: it is where one began, and no alpha moved")
-    for remark in [*files.remarks, *task.remarks]:
+    log.leaks = len(audit.all_leaks)
+    for remark in [*files.remarks, *audit.lines, *task.remarks]:
         log.info(remark)
     weights = sum(p.numel() for p in model.parameters())
     log.info(
@@ -142,7 +145,7 @@ def train(config: Config, genotype: Genotype, runtime: Runtime, files: RunFiles,
         trained = restore(files.best, task, genotype)
         for line in beside_supernet(task, genotype, trained, runtime, settings.batch_size):
             log.info(line)
-        report(config, task, files.best, trained, runtime, task.final_splits, log, files)
+        report(config, task, files.best, trained, runtime, task.final_splits, log, files, audit)
 
 
 def beside_supernet(
@@ -184,9 +187,15 @@ def score(config: Config, genotype: Genotype | None, ckpt: Path, runtime: Runtim
     with runtime.ranks.in_turn():
         task: Task = config.task(config.data)
     trained = restore(ckpt, task, genotype)
+    splits = ["val"] if options.run == "val" else task.test_splits
+    audit = audit_scoring(task, splits, trained.trained_on, trained.genotype.provenance, trained.leaks)
+    audit.enforce(options.allow_leak)
     files.create()
     log = RunLog(files.log) if runtime.ranks.first else Silence()
-    report(config, task, ckpt, trained, runtime, ["val"] if options.run == "val" else task.test_splits, log, files)
+    log.leaks = len(audit.all_leaks)
+    for line in audit.lines:
+        log.info(line)
+    report(config, task, ckpt, trained, runtime, splits, log, files, audit)
 
 
 def report(
@@ -198,6 +207,7 @@ def report(
     splits: Sequence[str],
     log: RunLog,
     files: RunFiles,
+    audit: Audit,
 ) -> None:
     """Score a trained network on splits; write numbers and predictions; say where they are."""
     model, epoch = trained.model.to(runtime.device), trained.epoch
@@ -232,6 +242,7 @@ def report(
             "threads": torch.get_num_threads(),
             "commit": commit(),
             "date": today(),
+            "audit": audit.as_dict(),
             "metrics": results,
         },
     )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from audit.leaks import Audit, audit_training
 from common.errors import UserError
 from engine import about
 from engine.config import Config, load_config
@@ -84,6 +85,7 @@ def run(config: Config, budget: Budget | None, runtime: Runtime, files: RunFiles
 
     supernet = build(task, config, runtime)
     stage = SearchStage(task, supernet, config.search, runtime, report, budget)
+    audit = audit_training(task, (stage.split, stage.arch_split)).enforce(config.top.allow_leak)
     # Latencies that were measured anew in the meantime are another budget.
     measured = {"latencies": budget.fingerprint} if budget and budget.kind == "latency" else {}
     same = identity("search", config.as_dict(), **task.identity, **measured)
@@ -96,9 +98,10 @@ def run(config: Config, budget: Budget | None, runtime: Runtime, files: RunFiles
     files.create()
     log = RunLog(files.log, state["epoch"] if state else 0) if ranks.first else Silence()
     log.config(config.as_dict())
+    log.leaks = len(audit.all_leaks)
     if ranks.first:
         about.note(files.log, "search", argv, runtime, task.identity)
-    remarks = [*files.remarks, *task.remarks]
+    remarks = [*files.remarks, *audit.lines, *task.remarks]
     log.info("\n".join([*remarks, describe(task, config.space.architectures, stage, runtime)]))
     loop = Loop(stage, config.search, runtime, files, log, config.top, same)
     if state:
@@ -107,7 +110,7 @@ def run(config: Config, budget: Budget | None, runtime: Runtime, files: RunFiles
     if ranks.first:
         about.note_threads(files.log)
     with told_how_to_go_on(files, log):
-        finish(task, config, stage, files, log, path)
+        finish(task, config, stage, files, log, path, audit)
 
 
 def budget_of(config: Config) -> Budget | None:
@@ -149,9 +152,11 @@ def describe(task: Task, architectures: int, stage: SearchStage, runtime: Runtim
     )
 
 
-def finish(task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, path: Path) -> None:
+def finish(
+    task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, path: Path, audit: Audit
+) -> None:
     """Write the final genotype and its figure; show the table, how the search went and what to type next."""
-    genotype, diagnosis = complete(selected(stage), task, config), stage.diagnosis()
+    genotype, diagnosis = complete(selected(stage), task, config, audit), stage.diagnosis()
     if not stage.runtime.ranks.first:
         return
     genotype.save(path)
@@ -196,7 +201,7 @@ def last_words(genotype: Genotype, diagnosis: Diagnosis, path: Path, config: Con
     ]
 
 
-def complete(genotype: Genotype, task: Task, config: Config) -> Genotype:
+def complete(genotype: Genotype, task: Task, config: Config, audit: Audit) -> Genotype:
     """The genotype with everything one needs to know where it came from and what it costs."""
     provenance: dict[str, Any] = {
         **genotype.provenance,
@@ -205,6 +210,8 @@ def complete(genotype: Genotype, task: Task, config: Config) -> Genotype:
         "threads": torch.get_num_threads(),
         "commit": commit(),
         "data": task.fingerprint,
+        "audit": audit.as_dict(),
+        "trained_on": audit.trained_on.as_dict(),
         "date": today(),
         "torch": torch.__version__,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from space.inputs import Inputs, sent
 from space.settings import ModelSettings
 from tasks.showcase import Prediction
 
+COCO, FLICKR = "coco", "flickr"  # whose numbers image ids may be
 Count = whole(1, 100_000)  # of regions, tokens or negatives that a configuration asks for
 
 
@@ -70,6 +71,11 @@ class Split(ABC):
         """(len,) the image of every sample; search splits training data by it."""
 
     @property
+    def seen_images(self) -> np.ndarray:
+        """Every image that its batches can show, negatives among them."""
+        return self.image_ids
+
+    @property
     def sizes(self) -> np.ndarray:
         """(len,) how large each sample is, such as its number of regions; batches are made of similar ones."""
         return np.ones(len(self), np.int64)
@@ -109,6 +115,9 @@ class Task(ABC):
     objective: ClassVar[str]  # the metric, higher is better, by which epochs are compared
     store: FeatureStore
     vocabulary: Vocabulary
+    pictures: str = ""  # COCO or FLICKR where image ids are numbers of theirs
+    trained_on: Sequence[str] = ("train",)  # the splits that ``train`` consists of
+    divided_by: str = "image"  # what stands in one split only; where it is no image, train and val share images
 
     def __init__(self, data: Any) -> None:
         """Take the data section.
@@ -185,6 +194,16 @@ class Task(ABC):
         Raises:
             UserError: no such split, or its files are missing or broken.
         """
+
+    def contents(self, name: str) -> dict[str, np.ndarray]:
+        """What no other split may hold of this one, by plural name: "images" (their ids), and what else tells samples.
+
+        Needs the texts alone, no features, where a task can do without.
+
+        Raises:
+            UserError: as ``split``.
+        """
+        return {"images": self.split(name).image_ids}
 
     @property
     def test_splits(self) -> list[str]:

@@ -6,6 +6,8 @@ negative caption and one negative image.
 
 from __future__ import annotations
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +33,7 @@ from space.heads import Matcher
 from space.inputs import Inputs
 from space.network import Model
 from space.settings import ModelSettings
-from tasks.base import Batch, Count, Evaluation, Split, Task, device_of
+from tasks.base import COCO, FLICKR, Batch, Count, Evaluation, Split, Task, device_of
 from tasks.contrast import contrasted
 from tasks.matching import encode_images, encode_texts, score_matrix, score_pairs
 from tasks.negatives import Negatives
@@ -41,6 +43,7 @@ from tasks.showcase import Line, Prediction, pooled, with_lines
 
 MARGIN = 0.2
 SHOWN = 3  # captions
+TELLING = 3  # different captions, which two images do not have in common by chance
 
 
 class Tokenised(NamedTuple):
@@ -170,6 +173,11 @@ class ItmSplit(Split):
         """(captions,) image of every caption."""
         return self._images
 
+    @property
+    def seen_images(self) -> np.ndarray:
+        """The images that negatives are drawn from, its own."""
+        return self.negatives.images
+
     def subset(self, indices: np.ndarray) -> ItmSplit:
         """Only these captions; negatives are drawn among them."""
         return ItmSplit(self.data, self.store, self.tokens, self.rows[indices], self._images[indices])
@@ -246,6 +254,7 @@ class ImageTextMatching(Task):
         check_known("data.feature_names", data.feature_names, FEATURE_NAMES, self.title)
         self.tokenise = tokeniser(data.segmenter)
         self.id_map = self._id_map()
+        self.pictures = COCO if self.id_map is None else FLICKR if self.id_map.id_of is None else ""
         self.store = FeatureStore(self._features(), self.id_map and self.id_map.id_of)
         self.read = {"train": self._read("train")}
         self.vocabulary = self._vocabulary()
@@ -304,6 +313,17 @@ class ImageTextMatching(Task):
         """The protocol's split, or the one named in the configuration."""
         coco = (self.data.protocol or "").startswith("coco")
         return [self.data.test_split or ("testall" if coco else "test")]
+
+    def contents(self, name: str) -> dict[str, np.ndarray]:
+        """Images, and hashes of all that is said of an image, where it is enough to tell."""
+        self._check_split(name, self.layout.splits, f" on {self.data.dataset}")
+        texts, images = self.captions(name)
+        said: dict[int, set[str]] = defaultdict(set)
+        for text, image in zip(texts, images.tolist(), strict=True):
+            said[image].add(text.lower().strip(" ."))
+        telling = ["\n".join(sorted(captions)) for captions in said.values() if len(captions) >= TELLING]
+        hashes = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in telling]
+        return {"images": images, "sets of captions": np.frombuffer(b"".join(hashes), np.uint64)}
 
     def split(self, name: str) -> ItmSplit:
         """train, val, test; COCO also has testall (all 5,000 test images)."""

@@ -21,7 +21,7 @@ from readers.box_check import check_boxes
 from readers.box_readings import OVERLAP
 from readers.boxes import decode, encode, overlaps
 from readers.data_root import find_path
-from readers.expressions import DIVISIONS, Expression, files_of, read_expressions
+from readers.expressions import BY_OBJECT, DIVISIONS, Expression, files_of, read_expressions
 from readers.feature_store import FeatureStore
 from readers.tokens import tokeniser
 from readers.true_boxes import corners
@@ -29,7 +29,7 @@ from readers.word_vectors import AUTO
 from readers.words import TokenStore, Vocabulary
 from space.heads import RegionPointer
 from space.inputs import Inputs
-from tasks.base import Batch, Count, Evaluation, Split, Task, device_of, in_batches
+from tasks.base import COCO, Batch, Count, Evaluation, Split, Task, device_of, in_batches
 from tasks.showcase import Box, Line, Prediction, region_predictions
 
 OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiples of these
@@ -147,6 +147,7 @@ class VisualGrounding(Task):
     title = "Visual grounding"
     Data = VgdData
     objective = "accuracy"
+    pictures = COCO
 
     def __init__(self, data: VgdData) -> None:
         super().__init__(data)
@@ -156,6 +157,7 @@ class VisualGrounding(Task):
         self.split_by = data.split_by or next(iter(divisions))
         check_known("data.split_by", self.split_by, divisions, self.title)
         self.splits = divisions[self.split_by]
+        self.divided_by = "object" if self.split_by in BY_OBJECT else "image"
         self.store = FeatureStore([self._features()])
         self.files = files_of(Path(data.root), data.dataset, self.split_by, data.refs)
         expressions = read_expressions(self.files, tokeniser(data.segmenter))
@@ -191,6 +193,17 @@ class VisualGrounding(Task):
     def test_splits(self) -> list[str]:
         """testA and testB, or test; val where the division has no other."""
         return [name for name in self.splits if name.startswith("test")] or ["val"]
+
+    def contents(self, name: str) -> dict[str, np.ndarray]:
+        """Images, what is meant in them, and ref_ids where one file numbers all splits."""
+        said = self._need(name)
+        meant = {
+            "images": np.array([one.image for one in said], np.int64),
+            "objects": np.array([f"{one.image}: {one.bbox}" for one in said]),
+        }
+        if not self.files.pickle.exists():
+            return meant
+        return {**meant, "ref_ids": np.array([one.ref_id for one in said if one.ref_id is not None], np.int64)}
 
     def split(self, name: str) -> VgdSplit:
         """train, val, and testA, testB or test."""

@@ -33,7 +33,7 @@ from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model
 from tasks.answers import AnswerTable, AnswerVocabulary, by_kind
-from tasks.base import Batch, Count, Evaluation, Split, Task, device_of, in_batches
+from tasks.base import COCO, Batch, Count, Evaluation, Split, Task, device_of, in_batches
 from tasks.showcase import Line, Prediction, pooled, with_lines
 from tasks.vqa_notes import annotators, coverage, incomplete
 
@@ -162,6 +162,7 @@ class VisualQuestionAnswering(Task):
     title = "Visual question answering"
     Data = VqaData
     objective = "accuracy"
+    pictures = COCO
 
     def __init__(self, data: VqaData) -> None:
         super().__init__(data)
@@ -240,7 +241,7 @@ class VisualQuestionAnswering(Task):
     def _caution(self) -> list[str]:
         if "val" not in self.trained_on:
             return []
-        return [f"note: val is trained on (SPLIT={self.data.split}), its accuracy says nothing about new questions"]
+        return [f"note: val is trained on (SPLIT={self.data.split}), its accuracy is no result"]
 
     def _notes(self, parts: Sequence[str]) -> list[str]:
         """What people should know of these parts."""
@@ -258,11 +259,17 @@ class VisualQuestionAnswering(Task):
 
     @property
     def final_splits(self) -> list[str]:
-        """val, which has numbers to show, and the test split where it is there: nobody needs its files to train."""
-        return ["val", *filter(self._has_questions, self.test_splits)]
+        """val, unless it is trained on, and the test split where it is there: nobody needs its files to train."""
+        val = [] if "val" in self.trained_on else ["val"]
+        return [*val, *filter(self._has_questions, self.test_splits)]
 
     def _has_questions(self, part: str) -> bool:
         return (self.texts / PARTS[part].questions).exists()
+
+    def contents(self, name: str) -> dict[str, np.ndarray]:
+        """Images alone: question ids may begin anew in every file."""
+        parts = self.trained_on if name == "train" else [name]
+        return {"images": np.concatenate([self.questions(part).images for part in parts])}
 
     def split(self, name: str) -> VqaSplit:
         """train (what data.split says), val, test or test-dev."""

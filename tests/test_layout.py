@@ -23,8 +23,9 @@ MAY_IMPORT = {
     "readers": {"common"},
     "tasks": {"common", "readers", "space"},
     "engine": {"common"},
-    "search": {"common", "genotypes", "readers", "space", "tasks", "engine"},
-    "retrain": {"common", "genotypes", "readers", "space", "tasks", "engine"},
+    "audit": {"common", "readers", "tasks"},
+    "search": {"common", "genotypes", "readers", "space", "tasks", "engine", "audit"},
+    "retrain": {"common", "genotypes", "readers", "space", "tasks", "engine", "audit"},
     "evidence": {"common", "genotypes", "space", "tasks", "engine", "search", "retrain"},
     "tools": {"common", "genotypes", "readers", "space", "tasks", "engine", "search", "retrain"},
 }

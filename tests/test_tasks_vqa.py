@@ -240,7 +240,7 @@ def test_training_without_test_files_then_a_submission(
     for path in (root / "coco_extract/test2015", root / "vqa" / QUESTIONS.format("test2015")):
         shutil.move(path, hidden)
     retrain(["--geno=g.json", "--version=a", *options])
-    assert json.loads(Path("logs/ckpts/result_test/metrics_a.json").read_text())["metrics"]["val"]["accuracy"] > 95
+    assert json.loads(Path("logs/ckpts/result_test/metrics_a.json").read_text())["metrics"] == {}, "val is no result"
     with pytest.raises(UserError, match="test2015 does not exist"):
         retrain(["--geno=g.json", "--run=test", "--ckpt=logs/ckpts/a/best.pt", *options])
     said = capsys.readouterr().out
@@ -257,9 +257,14 @@ def test_training_without_test_files_then_a_submission(
     assert sum(answers[1000 * image] == tiny_vqa.COLORS[image % 4] for image in range(201, 205)) >= 3
     assert json.loads(Path("logs/ckpts/result_test/metrics_b_test.json").read_text())["metrics"] == {"test": {}}
 
-    retrain(["--geno=g.json", "--run=val", "--ckpt=logs/ckpts/a/best.pt", "--version=c", *options])
+    again = ["--geno=g.json", "--run=val", "--ckpt=logs/ckpts/a/best.pt", "--version=c", *options]
+    with pytest.raises(UserError, match="^leak audit: 8 of val's 8 images are train's .*; mend .* allow_leak=true"):
+        retrain(again)
+    retrain([*again, "--allow_leak=true"])
     assert len(json.loads(Path("logs/ckpts/result_test/result_run_c_val.json").read_text())) == 16
-    scored = json.loads(Path("logs/ckpts/result_test/metrics_c_val.json").read_text())["metrics"]["val"]
+    numbers = json.loads(Path("logs/ckpts/result_test/metrics_c_val.json").read_text())
+    scored = numbers["metrics"]["val"]
+    assert scored["accuracy"] > 95 and numbers["audit"]["leaks"]
     assert set(scored) == {"accuracy", "other", "yes/no", "is it", "what color is"}
 
 
