@@ -48,7 +48,7 @@ help:
 	@echo "  make growth                how cost grows with size    ARGS=\"device=cuda\""
 	@echo "  make reproduce RUN=...     run a run again, compare    RUN=logs/log/<version>"
 	@echo "  make test                  run the tests               make lint   check style"
-	@echo "  make test-slow             kill runs at random moments, among other tests of minutes"
+	@echo "  make test-slow             runs killed, inputs damaged: the tests that take minutes"
 	@echo "  make setup                 only install                make clean  remove what was built"
 	@echo
 	@echo "  DATA     data root, laid out as data/README.md says; default: the built-in demo data"

@@ -4,19 +4,57 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import reprlib
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from common.waiting import bound_waiting
 
+SHOWN_CHARS = 60  # of a value
+LONGEST = 600  # characters of a sentence, of which so many are its end
+END = 250
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, SHOWN_CHARS, SHOWN_CHARS
+
 
 class UserError(Exception):
-    """A mistake the user can mend. The text is one clear sentence: what is wrong, where, what to do."""
+    """A mistake the user can mend. The text is one clear sentence: what is wrong, where, what to do.
+
+    Whatever file names and values it was made of, it stays one line that a terminal and a log can take.
+    """
+
+    def __init__(self, text: str) -> None:
+        line = text if text.isprintable() else "".join(map(_printable, text))
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - END - 5]} ... {line[-END:]}")
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
+def brief(value: Any) -> str:
+    """A value as an error shows it: never a whole page of it, nor the work of making one."""
+    try:
+        text = _BRIEF.repr(value)
+    except ValueError:  # what Python says to a number of thousands of digits
+        return f"a {type(value).__name__} of too many digits"
+    return cut(text)
+
+
+def why(error: BaseException) -> str:
+    """What an error of a library says, in one line that is not too long."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][: 2 * SHOWN_CHARS]
+
+
+def cut(text: str) -> str:
+    """The beginning of a text that may be long."""
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known word, or ``""`` where nothing is close."""
-    names = list(known)
+    names, word = list(known), word[:SHOWN_CHARS]
     close = [name for name in names if name.lower() == word.lower()] or difflib.get_close_matches(word, names, 1, 0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -36,7 +74,7 @@ def check_known(flag: str, name: str, known: Iterable[str], title: str) -> None:
     known = list(known)
     if name not in known:
         choice = f"{', '.join(known)}{did_you_mean(name, known)}"
-        raise UserError(f"{flag}={name!r} is unknown to {title}; choose one of {choice}")
+        raise UserError(f"{flag}={brief(name)} is unknown to {title}; choose one of {choice}")
 
 
 def run_module(name: str) -> None:

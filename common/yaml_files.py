@@ -10,6 +10,7 @@ import yaml
 from common.errors import UserError
 from common.files import read_text
 
+MOST_CHARACTERS = 200_000  # of a file, which take some seconds
 DATE = "tag:yaml.org,2002:timestamp"
 
 
@@ -21,10 +22,13 @@ def read_yaml(path: str | os.PathLike[str], what: str) -> Any:
         what: what the file should have been, for an error to say.
 
     Raises:
-        UserError: it cannot be read, is malformed or nested too deeply, or uses anchors, aliases or tags.
+        UserError: it cannot be read, is malformed, too long or nested too deeply, or uses anchors, aliases or tags.
     """
+    text = read_text(path, what)
+    if len(text) > MOST_CHARACTERS:
+        raise UserError(f"{path} is longer than {MOST_CHARACTERS:,} characters; it should be {what}")
     try:
-        return parse_yaml(read_text(path, what))
+        return parse_yaml(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""

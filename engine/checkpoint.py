@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from common.errors import UserError
+from common.archives import unpacked_size
+from common.errors import UserError, why
 from common.files import atomic_write
 
 MOST_KEPT = 100
@@ -95,6 +96,8 @@ def load(path: Path, *, lazily: bool = False) -> dict[str, Any]:
     if not path.is_file():
         near = ", ".join(sorted(p.name for p in path.parent.glob("*.pt"))[:5]) if path.parent.is_dir() else ""
         raise UserError(f"checkpoint {path} does not exist" + (f"; its folder holds {near}" if near else ""))
+    if unpacked_size(path) > path.stat().st_size:
+        raise Damaged(f"checkpoint {path} is compressed, which torch never does; use another one")
     try:
         if not lazily:
             _check_bytes(path)
@@ -106,12 +109,12 @@ def load(path: Path, *, lazily: bool = False) -> dict[str, Any]:
         if isinstance(error, pickle.UnpicklingError) and FORBIDDEN in str(error):
             what = "holds more than tensors and plain values, so it is not loaded"
             raise UserError(f"checkpoint {path} {what}") from error
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        if NO_MEMORY in why:
-            raise UserError(f"memory does not suffice to read checkpoint {path} ({why})") from error
+        reason = why(error)
+        if NO_MEMORY in reason:
+            raise UserError(f"memory does not suffice to read checkpoint {path} ({reason})") from error
         # Torch's advice for such files is to load them unsafely, which nobody should follow.
-        why = "torch did not write it" if "weights_only" in why or "mmap" in why else why
-        raise Damaged(f"checkpoint {path} is damaged or no checkpoint ({why}); use another one") from error
+        reason = "torch did not write it" if "weights_only" in reason or "mmap" in reason else reason
+        raise Damaged(f"checkpoint {path} is damaged or no checkpoint ({reason}); use another one") from error
     if not isinstance(state, dict):
         raise UserError(f"{path} is no checkpoint of a run or a network; give a last.pt or best.pt")
     return state

@@ -21,7 +21,7 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
 
 from common.arguments import expanded, home_path
-from common.errors import UserError, did_you_mean
+from common.errors import UserError, brief, cut, did_you_mean
 from common.yaml_files import parse_yaml, read_yaml
 
 SECTIONS = ("data", "model", "space", "search", "retrain")  # what a YAML may hold; a stage reads those it knows
@@ -44,7 +44,6 @@ MAKE = {  # keys with a make variable of their own
     "data.split": "SPLIT",
     "profile": "PROFILE",
 }
-SHOWN_CHARS = 80  # of a value in an error
 DEMO_MARK = "demo.json"  # the file in a data root that says it is the built-in demo data
 
 
@@ -140,7 +139,7 @@ def _unknown(key: str, known: Iterable[str]) -> str:
         return f"{key} is no value but a section; it needs {', '.join(below)}"
     if key in MAKE:
         return f"this task has no {MAKE[key]} ({key}); leave it out"
-    return f"there is no key {_shown(key)!r}{did_you_mean(key, known)}"
+    return f"there is no key {brief(key)}{did_you_mean(key, known)}"
 
 
 def asks_for_help(argv: Sequence[str] | None) -> bool:
@@ -178,12 +177,12 @@ def _read_line(words: Sequence[str]) -> Iterator[Setting]:
         if word in ("-h", "--help"):
             continue
         if not word.startswith("--"):
-            raise UserError(f"command line: {word!r} is not understood; settings look like --search.epochs=5")
+            raise UserError(f"command line: {brief(word)} is not understood; settings look like --search.epochs=5")
         key, equals, value = word[2:].partition("=")
         if not equals:
             value = next(rest, None)
             if value is None or (value.startswith("--") and len(value) > 2):
-                raise UserError(f"command line: --{key} has no value; write --{key}=value")
+                raise UserError(f"command line: --{cut(key)} has no value; write --{cut(key)}=value")
         yield Setting(key, expanded(value), "command line")
 
 
@@ -201,7 +200,7 @@ def _task_layers(path: Path, profile: str | None, root: str | None) -> Iterator[
     for name in filter(None, profile.split(",")):
         if name not in profiles:
             known = f", it has {', '.join(profiles)}{did_you_mean(name, profiles)}" if profiles else " and no other"
-            raise UserError(f"{path} has no profile {name!r}{known}")
+            raise UserError(f"{path} has no profile {brief(name)}{known}")
         yield [*_flatten(profiles[name] or {}, f"{path}, profile {name}")]
 
 
@@ -215,11 +214,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _flatten(tree: Any, where: str) -> Iterator[Setting]:
     for section, keys in tree.items():
         if section not in SECTIONS:
-            raise UserError(
-                f"{where}: there is no section {_shown(str(section))!r}{did_you_mean(str(section), SECTIONS)}"
-            )
+            raise UserError(f"{where}: there is no section {brief(str(section))}{did_you_mean(str(section), SECTIONS)}")
         if not isinstance(keys, dict | None):
-            raise UserError(f"{where}: section {section} must hold keys and values, not {_shown(repr(keys))}")
+            raise UserError(f"{where}: section {section} must hold keys and values, not {brief(keys)}")
         yield from _walk(section, keys or {}, where)
 
 
@@ -270,20 +267,17 @@ def _parse(parser: ArgumentParser, settings: Sequence[Setting], types: Mapping[s
             except ArgumentError as culprit:
                 kind = types[setting.key]
                 wanted = WANTED.get(kind) or _wanted(kind)
-                place = f"{setting.where}: {setting.key}={_shown(setting.value)}"
+                place = f"{setting.where}: {setting.key}={cut(setting.value)}"
                 raise UserError(f"{place} should be {wanted}") from culprit
         raise UserError(f"command line: {error}") from error
 
 
 def _wanted(kind: Any) -> str:
     """What a value of a type is to people: a list's by what is in it, an optional one's by what else it may be."""
-    inside = [each for each in typing.get_args(kind) if each is not types.NoneType]
+    args = typing.get_args(kind)
+    inside = [each for each in args if each is not types.NoneType]
     if typing.get_origin(kind) is list:
         return f"a list, such as [10,12], of which each is {_wanted(*inside)}"
     if inside:
-        return f"{' or '.join(map(_wanted, inside))}, or null"
-    return WANTED.get(kind) or kind.__name__
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
+        return " or ".join(map(_wanted, inside)) + (", or null" if len(inside) < len(args) else "")
+    return kind if isinstance(kind, str) else WANTED.get(kind) or kind.__name__

@@ -8,12 +8,13 @@ short lists     ARCH: {enc: [SA, FFN, ...], dec: [GA, RSA, ...]}                
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import read_json
 from common.yaml_files import read_yaml
 
@@ -29,10 +30,10 @@ def split(reference: str) -> tuple[str, int | None]:
     """
     path, at, epoch = reference.rpartition("@")
     # A folder or file may have an @ in its own name.
-    if not at or "/" in epoch or Path(reference).exists():
+    if not at or "/" in epoch or os.path.exists(reference):
         return reference, None
-    if not epoch.isdecimal():
-        raise UserError(f"{reference!r} should end in @ and the number of an epoch, such as {path}@50")
+    if not re.fullmatch("[0-9]{1,9}", epoch):
+        raise UserError(f"{brief(reference)} should end in @ and the number of an epoch, such as {path}@50")
     return path, int(epoch)
 
 
@@ -49,18 +50,27 @@ def read(path: str, epoch: int | None = None) -> dict[str, Any]:
     value = read_yaml(path, WHAT) if path.endswith((".yml", ".yaml")) else read_json(path, WHAT)
     if not value:
         raise UserError(f"{path} is empty; it should be {WHAT}")
+    _check_texts(path, value)
     if isinstance(value, Mapping):
         if "ARCH" in value:
             return _without_epochs(path, epoch, _short(path, value["ARCH"]))
         if "encoder" in value or "decoder" in value:
             return _without_epochs(path, epoch, dict(value))
         epochs = value.get("epochs", value)
-        if isinstance(epochs, Mapping) and epochs and all(re.fullmatch(r"epoch\d+", str(key)) for key in epochs):
+        if isinstance(epochs, Mapping) and epochs and all(re.fullmatch("epoch[0-9]{1,9}", str(key)) for key in epochs):
             return _of_epoch(path, epochs, epoch)
     raise UserError(
         f"{path} is in no form of a genotype that is known; it should have encoder and decoder, "
         "or epoch0, epoch1, ..., or ARCH with enc and dec"
     )
+
+
+def _check_texts(path: str, value: Any) -> None:
+    """Refuse halves of characters, which JSON lets through and no figure or file of ours could hold."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path} holds half a character in a text; write it whole, or leave it out") from error
 
 
 def older(history: Sequence[tuple[Sequence[str], Sequence[str]]]) -> dict[str, Any]:
@@ -101,7 +111,7 @@ def _short(path: str, arch: Any) -> dict[str, Any]:
     sides = _both(f"{path}, ARCH", arch)
     for name in (name for side in sides for name in side):
         if not isinstance(name, str) or name not in SHORT:
-            raise UserError(f"{path} has the unknown operation {name!r}; short lists know {', '.join(SHORT)}")
+            raise UserError(f"{path} has the unknown operation {brief(name)}; short lists know {', '.join(SHORT)}")
     return dict(zip(("encoder", "decoder"), ([SHORT[name] for name in side] for side in sides), strict=True))
 
 
@@ -114,4 +124,6 @@ def _both(where: str, value: Any) -> tuple[list[Any], list[Any]]:
 def _single(path: str, block: Any) -> str:
     if isinstance(block, list) and len(block) == 1:
         return block[0]
-    raise UserError(f"{path} has the block {block!r}; each must be a list of one operation, such as ['self_att_64']")
+    raise UserError(
+        f"{path} has the block {brief(block)}; each must be a list of one operation, such as ['self_att_64']"
+    )

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.errors import UserError, did_you_mean
+from common.errors import UserError, brief, did_you_mean
 from common.files import write_json
 from genotypes import forms
 
 PUBLISHED = Path(__file__).parent / "published"
 SCHEMA = 1
+LARGEST = 1e300  # no number of a genotype is
 SIDES = ("encoder", "decoder")
 
 Probabilities = Mapping[str, Sequence[Mapping[str, float]]]
@@ -73,16 +74,17 @@ class Genotype:
 
     def __post_init__(self) -> None:
         if self.task is not None and not isinstance(self.task, str):
-            raise UserError(f"a genotype's 'task' must be a name or null, not {self.task!r}")
+            raise UserError(f"a genotype's 'task' must be a name or null, not {brief(self.task)}")
         for side in SIDES:
             # The frozen class still owes its callers tuples, whatever sequence JSON or a tensor library gave them.
             object.__setattr__(self, side, _operations(side, getattr(self, side)))
-        for key in ("space", "cost"):
-            if getattr(self, key) is not None:
-                _mapping(key, getattr(self, key))
+        if self.space is not None:
+            _mapping("space", self.space)
         _mapping("provenance", self.provenance)
-        if self.supernet is not None and not all(map(_is_number, _mapping("supernet", self.supernet).values())):
-            raise UserError(f"a genotype's 'supernet' must hold numbers by name, not {self.supernet!r}")
+        for key in ("cost", "supernet"):
+            given = getattr(self, key)
+            if given is not None and not all(map(_is_number, _mapping(key, given).values())):
+                raise UserError(f"a genotype's {key!r} must hold numbers by name, not {brief(given)}")
         self._check_blocks("probabilities", _are_probabilities, "{operation: number from 0 to 1}")
         self._check_blocks("swaps", _are_changes, "{operation: [change, low, high]}")
 
@@ -92,14 +94,14 @@ class Genotype:
             return
         given = _mapping(key, getattr(self, key))
         if set(given) != set(SIDES):
-            raise UserError(f"a genotype's {key!r} must have the keys encoder and decoder, not {list(given)}")
+            raise UserError(f"a genotype's {key!r} must have the keys encoder and decoder, not {brief([*given])}")
         for side in SIDES:
             blocks, wanted = given[side], len(getattr(self, side))
             if not isinstance(blocks, Sequence) or isinstance(blocks, str) or len(blocks) != wanted:
                 raise UserError(f"a genotype's {key} of the {side} must be a list of {wanted}, one per block")
             for number, block in enumerate(blocks, 1):
                 if not isinstance(block, Mapping) or not fits([*block.values()]):
-                    raise UserError(f"a genotype's {key} of {side} block {number} must be {form}, not {block!r}")
+                    raise UserError(f"a genotype's {key} of {side} block {number} must be {form}, not {brief(block)}")
 
     def probability(self, side: str, number: int) -> float | None:
         """Probability of the operation that stands in block ``number`` (from 0) of a side, or None if unknown."""
@@ -146,9 +148,11 @@ class Genotype:
                 raise UserError(f"a genotype needs the key {key!r}: a list of operations")
         for key in d:
             if key not in known:
-                raise UserError(f"a genotype has no key {key!r}{did_you_mean(str(key), known)}")
+                raise UserError(f"a genotype has no key {brief(key)}{did_you_mean(str(key), known)}")
         if d.get("schema", SCHEMA) != SCHEMA:
-            raise UserError(f"a genotype's 'schema' is {d['schema']!r}, but this program reads {SCHEMA}; update it")
+            raise UserError(
+                f"a genotype's 'schema' is {brief(d['schema'])}, but this program reads {SCHEMA}; update it"
+            )
         fields = {key: value for key, value in d.items() if key != "schema"}
         return cls(**{"task": None, **fields})
 
@@ -165,7 +169,7 @@ def _operations(side: str, given: Any) -> tuple[str, ...]:
         raise UserError(f"a genotype's {side!r} is empty; it must name at least one operation")
     for number, name in enumerate(given, 1):
         if not isinstance(name, str) or not name:
-            raise UserError(f"a genotype's {side!r} must hold names of operations, block {number} is {name!r}")
+            raise UserError(f"a genotype's {side!r} must hold names of operations, block {number} is {brief(name)}")
     return tuple(given)
 
 
@@ -185,11 +189,11 @@ def _are_changes(values: Sequence[Any]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST
 
 
 def _kind(value: Any) -> str:
-    return {str: "a text", list: "a list", dict: "an object", type(None): "nothing"}.get(type(value), repr(value))
+    return {str: "a text", list: "a list", dict: "an object", type(None): "nothing"}.get(type(value), brief(value))
 
 
 def load(reference: str) -> Genotype:

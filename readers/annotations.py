@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common.errors import UserError
-from readers.entries import field, first_few, optional_text, shortened, whole_text
+from common.errors import UserError, brief
+from readers.entries import field, first_few, optional_text, whole_text
 from readers.questions import Questions, read_entries, unique_ids
 
 
@@ -83,7 +83,7 @@ def _answer(where: str, number: int, given: Any) -> str:
     text = given.get("answer") if isinstance(given, dict) else given
     if not isinstance(text, str):
         raise UserError(
-            f"{where}: answers[{number}] is {shortened(given)}; each of 'answers' is a text, or has a text 'answer'"
+            f"{where}: answers[{number}] is {brief(given)}; each of 'answers' is a text, or has a text 'answer'"
         )
     return whole_text(where, text)
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import read_json, read_lines
-from readers.entries import field, shortened, whole_number
+from readers.entries import field, whole_number
 from readers.features import number_in, stem
 
 PER_IMAGE = 5  # captions of an image whose id stands once, as the releases have it
@@ -62,7 +62,7 @@ def _read_ids(path: Path) -> np.ndarray:
     ids = [whole_number(line) for line in lines]
     if None in ids:
         number = ids.index(None)
-        raise UserError(f"{path} line {number + 1} is {shortened(lines[number])}, not an image id")
+        raise UserError(f"{path} line {number + 1} is {brief(lines[number])}, not an image id")
     return np.array(ids, np.int64)
 
 

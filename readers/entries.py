@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import UserError, brief
 
 KINDS = {int: "a whole number", str: "a text", list: "a list"}
 LARGEST = 2**63 - 1  # an int64 holds every id
 _WHOLE = re.compile(r"([-+]?[0-9]{1,19})(?:\.0*)?")  # and no longer: an int64 has so many digits
-NAMED, SHOWN_CHARS = 5, 60
+NAMED = 5
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -35,7 +35,7 @@ def field(where: str, entry: Any, name: str, kind: type) -> Any:
     given = entry.get(name) if isinstance(entry, dict) else None
     value = whole_number(given) if kind is int else given
     if not isinstance(value, kind):
-        held = "" if given is None else f" (it is {shortened(given)})"
+        held = "" if given is None else f" (it is {brief(given)})"
         raise UserError(f"{where}: {name!r} is missing or not {KINDS[kind]}{held}")
     return whole_text(where, value) if kind is str else value
 
@@ -55,7 +55,7 @@ def whole_text(where: str, text: str) -> str:
         UserError: it holds half a character.
     """
     if not text.isascii() and _HALF.search(text):
-        raise UserError(f"{where} holds half a character in {shortened(text)}; write it whole, or leave it out")
+        raise UserError(f"{where} holds half a character in {brief(text)}; write it whole, or leave it out")
     return text
 
 
@@ -68,12 +68,6 @@ def whole_number(value: Any) -> int | None:
         return None
     # NaN fails the comparison as well.
     return int(value) if abs(value) <= LARGEST and value == int(value) else None
-
-
-def shortened(value: Any) -> str:
-    """A value as an error shows it: never a whole page of it."""
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
 
 
 def first_few(ids: Sequence[Any] | np.ndarray) -> str:

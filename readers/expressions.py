@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.errors import UserError, check_known
+from common.errors import UserError, brief, check_known
 from common.files import read_json
 from readers.data_root import find_path
-from readers.entries import field, shortened, whole_text
+from readers.entries import field, whole_text
 from readers.safe_pickle import load_pickle
 from readers.tokens import Tokeniser, tokenise
 from readers.true_boxes import read_box
@@ -23,6 +23,8 @@ DIVISIONS: dict[str, dict[str, tuple[str, ...]]] = {
 BY_OBJECT = ("google",)  # divisions in which other things of one image may stand in another split
 SPLITS = list(dict.fromkeys(split for known in DIVISIONS.values() for splits in known.values() for split in splits))
 TEXTS = ("tokens", "sent", "raw", "sentence")  # where a sentence has its text, by preference
+MOST_TIMES = 20  # in a pickle one text may stand in many places
+MOST_CHARACTERS = 10_000  # of a sentence
 _INSTANCES = "COCO's instances, with the lists 'images' and 'annotations'"
 
 
@@ -127,6 +129,7 @@ def _read(
     path: Path, value: Any, split: str | None, instances: _Instances | None, tokenise: Tokeniser
 ) -> Iterator[Expression]:
     """Every sentence of a file; ``split`` is that of entries which name none."""
+    left = MOST_TIMES * path.stat().st_size
     for place, entry in enumerate(entries_in(path, value)):
         where = f"{path}, entry {place}"
         box_at, marked = _marked(where, entry, instances)
@@ -136,13 +139,16 @@ def _read(
         ref_id = _id(where, entry, "ref_id")
         for said, sentence in _sentences(where, entry):
             sent_id, tokens = _id(said, sentence, "sent_id"), _tokens(said, sentence, tokenise)
+            left -= 1 + sum(map(len, tokens))
+            if left < 0:
+                raise UserError(f"{said}: by then the file repeats itself to {MOST_TIMES} times its size; get it again")
             yield Expression(ref_id, sent_id, image, own, tokens, box, size, box_at)
 
 
 def _marked(where: str, entry: Any, instances: _Instances | None) -> tuple[str, dict[str, Any]]:
     """What has the image and the box of an entry, and where it stands: the entry itself, or its annotation."""
     if not isinstance(entry, dict):
-        raise UserError(f"{where} is {shortened(entry)}; it should be an object with 'image_id', 'bbox' and a text")
+        raise UserError(f"{where} is {brief(entry)}; it should be an object with 'image_id', 'bbox' and a text")
     if entry.get("bbox") is not None:
         return where, entry
     if instances is None or entry.get("ann_id") is None:
@@ -187,6 +193,8 @@ def _tokens(where: str, sentence: Any, tokenise: Tokeniser) -> list[str]:
         given = [sentence[key] for key in TEXTS if sentence.get(key) is not None]
     if not given or not all(isinstance(text, str) or _all_texts(text) for text in given):
         raise UserError(f"{where}: it needs 'tokens', a list of words, or a text 'sent', 'raw' or 'sentence'")
+    if any(len(text) + sum(map(len, text)) > MOST_CHARACTERS for text in given):
+        raise UserError(f"{where}: its text is longer than {MOST_CHARACTERS:,} characters; write one sentence")
     texts = [whole_text(where, text if isinstance(text, str) else " ".join(text)) for text in given]
     if not any(map(str.strip, texts)):
         raise UserError(f"{where}: its text is empty; write what was said about the box, or leave the entry out")

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from common.archives import unpacked_size
 from common.errors import UserError
 from common.files import OPEN_FILES, OPEN_FILES_OF_A_WORKER, atomic_write
 from common.progress import track
@@ -36,6 +37,7 @@ PARALLEL_FROM = 500  # fewer files are read before worker processes have started
 MOST_WORKERS = 8
 SPACE_CHECK_AT = 64  # images after which the size of the whole pack can be told
 MOST_FAULTS = 20
+MOST_PACKED = 2  # an index is written as it is
 ALIKE = 100  # files asked at most how their arrays stand
 
 
@@ -49,6 +51,8 @@ class Pack:
             OSError, ValueError, KeyError, zipfile.BadZipFile: there is none, or it is damaged or of another format.
         """
         self.path = path
+        if unpacked_size(path / INDEX) > MOST_PACKED * os.stat(path / INDEX).st_size:
+            raise ValueError("an index that was compressed")
         with np.load(path / INDEX, allow_pickle=False) as index:
             facts = json.loads(index["facts"].item())
             self.format: int = facts["format"]
@@ -62,12 +66,25 @@ class Pack:
         self.width: int = facts["width"]
         self.stamp: str = facts["stamp"]  # of the source when it was packed
         self.fingerprint: str = facts["fingerprint"]  # of the contents, equal wherever the data are
+        self._check()
         self._start = len(_npy_header(len(self.boxes), self.width))
         self.bytes = self._start + 2 * self.width * len(self.boxes)
         if os.stat(path / REGIONS).st_size != self.bytes:
             raise ValueError("regions and index differ in size")
         self._file = os.open(path / REGIONS, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
+
+    def _check(self) -> None:
+        """Make sure that the index fits itself; readers rely on it."""
+        images, regions = len(self.stems), len(self.boxes)
+        kinds = [(array.dtype.kind, array.shape) for array in (self.stems, self.offsets, self.boxes, self.hw)]
+        fits = kinds == [("U", (images,)), ("i", (images + 1,)), ("f", (regions, 4)), ("f", (images, 2))]
+        if not fits or not images or (np.diff(self.offsets) < 1).any() or (self.offsets[[0, -1]] != (0, regions)).any():
+            raise ValueError("arrays of the index do not fit together")
+        if not (np.isfinite(self.boxes).all() and np.isfinite(self.hw).all() and (self.hw > 0).all()):
+            raise ValueError("impossible numbers in the index")
+        if not all(isinstance(text, str) for text in (self.stamp, self.fingerprint)) or not 0 < self.width < 2**31:
+            raise ValueError("impossible facts in the index")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Pack, (self.path,)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import UserError, brief, cut, why
 
+MOST_BYTES = 2**28  # of an image's arrays: 16,000 regions of 4,096 numbers
 FP16_MAX = float(np.finfo(np.float16).max)
 LONGEST_ID = 18  # digits that always fit an int64
 _PICTURE = re.compile(r"\.(jpe?g|png|bmp|gif|tiff?|webp)$", re.IGNORECASE)
@@ -49,9 +50,6 @@ def read_npz(path: str | os.PathLike[str], square_is_region_first: bool = False)
         UserError: the file is damaged, lacks a key, has the wrong shape, or holds impossible numbers.
     """
     arrays = _load(path)
-    for key, array in arrays.items():
-        if array.dtype.kind not in "fiu":
-            raise UserError(f"{key} of {path} holds {array.dtype}, not numbers; extract the file again")
     hw = np.array([_side(path, arrays, "image_h"), _side(path, arrays, "image_w")], dtype=np.float32)
     rows = _count_boxes(path, arrays["bbox"])
     if "x" in arrays:
@@ -83,9 +81,15 @@ def _load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             wanted = [*kind, "bbox", "image_h", "image_w"]
             missing = [key for key in wanted if key not in held]
             if missing:
-                raise UserError(f"{path} lacks {', '.join(missing)} (it holds {', '.join(held)}); see data/README.md")
+                raise UserError(
+                    f"{path} lacks {', '.join(missing)} (it holds {cut(', '.join(held))}); see data/README.md"
+                )
             # Extractors put more into their files, pickled objects too, which are never read.
-            return {key: file[key] for key in (*wanted, *(key for key in ("num_bbox",) if key in held))}
+            wanted += [key for key in ("num_bbox",) if key in held]
+            size = sum(one.file_size for one in file.zip.infolist() if one.filename.removesuffix(".npy") in wanted)
+            if size > MOST_BYTES:
+                raise UserError(f"{path} unpacks to {size / 1e9:.3g} GB, more than an image can have; extract it again")
+            return {key: _array(path, key, file[key]) for key in wanted}
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -93,14 +97,22 @@ def _load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     # A damaged zip fails in a dozen ways: BadZipFile, zlib.error, EOFError, ValueError, MemoryError, ...
     except Exception as error:
         # NumPy's advice for what is no archive is to load it unsafely, which nobody should follow.
-        why = "it is no archive of arrays" if "pickle" in str(error) else error
-        raise UserError(f"cannot read {path} ({why}); it is damaged or no npz: copy or extract it again") from error
+        reason = "it is no archive of arrays" if "pickle" in str(error) else why(error)
+        raise UserError(f"cannot read {path} ({reason}); it is damaged or no npz: copy or extract it again") from error
+
+
+def _array(path: str | os.PathLike[str], key: str, held: object) -> np.ndarray:
+    if not isinstance(held, np.ndarray):  # members that are no .npy come as bytes
+        raise UserError(f"{key} of {path} is no array; it is damaged or no npz of features: extract it again")
+    if held.dtype.kind not in "fiu":
+        raise UserError(f"{key} of {path} holds {brief(str(held.dtype))}, not numbers; extract the file again")
+    return held
 
 
 def _side(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], key: str) -> float:
     value = arrays[key]
-    if value.size != 1 or not 0 < value.item() < np.inf:
-        raise UserError(f"{key} of {path} must be one positive number of pixels, not {value.tolist()}")
+    if value.size != 1 or not 0 < value.item() < 2**31:
+        raise UserError(f"{key} of {path} must be one positive number of pixels, not {brief(value.tolist())}")
     return value.item()
 
 
@@ -116,9 +128,8 @@ def _count_regions(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], 
     if "num_bbox" in arrays:
         given = arrays["num_bbox"]
         if given.size != 1 or given.item() != given.item() // 1 or not 0 <= given.item() <= rows:
-            raise UserError(
-                f"num_bbox of {path} is {given.tolist()} but bbox has {rows} rows; it must be the number of regions"
-            )
+            has = f"is {brief(given.tolist())} but bbox has {rows} rows"
+            raise UserError(f"num_bbox of {path} {has}; it must be the number of regions")
         regions = int(given.item())
     else:
         filled = np.flatnonzero(arrays["bbox"].any(axis=1) | x.any(axis=1))

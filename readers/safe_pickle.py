@@ -5,6 +5,7 @@ RefCOCO's pickles come from the internet, and whoever writes a pickle chooses wh
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 from collections.abc import Callable, Sequence
@@ -13,24 +14,27 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import UserError, brief, cut, why
+from common.memory import bounded
 
 
 def load_pickle(path: Path) -> Any:
     """Read a pickle of containers, texts and numbers, of Python 2 or 3.
 
     Raises:
-        UserError: it is truncated, no pickle, or asks for anything else.
+        UserError: it is truncated, no pickle, or asks for anything else, or for more memory than it can mean.
     """
     try:
-        with path.open("rb") as file:
-            return _Safe(file, path).load()
+        content = path.read_bytes()
+        # Read from memory, where a length that the file only claims is no more than what is there.
+        with bounded(len(content)):
+            return _Safe(io.BytesIO(content), path).load()
     except UserError:
         raise
     # A broken pickle fails in a dozen ways: UnpicklingError, EOFError, ValueError, KeyError, AttributeError, ...
     except Exception as error:
         raise UserError(
-            f"cannot read {path} ({error}); it is truncated or no pickle of texts and numbers: copy it again"
+            f"cannot read {path} ({why(error)}); it is truncated or no pickle of texts and numbers: copy it again"
         ) from error
 
 
@@ -44,13 +48,15 @@ class _Safe(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise UserError(
-                f"{self.path} asks for {module}.{name}, which lists of expressions have no use for; "
+                f"{self.path} asks for {cut(module)}.{cut(name)}, which lists of expressions have no use for; "
                 "it may be harmful, so it was not run: get the file from the data set's authors"
             )
         return _ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
-        raise UserError(f"{self.path} refers to things outside itself ({pid!r}); get it from the data set's authors")
+        raise UserError(
+            f"{self.path} refers to things outside itself ({brief(pid)}); get it from the data set's authors"
+        )
 
 
 class _Code:

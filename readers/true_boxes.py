@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import UserError
-from readers.entries import shortened
+from common.errors import UserError, brief
 
 SLACK = 2.0  # pixels by which a box may overshoot its image: annotators' tools round
 _NAMES = (("x", "y", "w", "h"), ("x", "y", "width", "height"))
@@ -30,9 +29,9 @@ def read_box(where: str, entry: dict[str, Any]) -> list[float]:
     given = entry.get("bbox")
     box = [_number(value) for value in _four(given)]
     if len(box) != 4 or not all(map(math.isfinite, box)):
-        raise UserError(f"{where}: 'bbox' is {'missing' if given is None else shortened(given)}; {_WANTED}")
+        raise UserError(f"{where}: 'bbox' is {'missing' if given is None else brief(given)}; {_WANTED}")
     if box[2] <= 0 or box[3] <= 0:
-        raise UserError(f"{where}: the box {shortened(given)} is empty; it should be x, y, width, height in pixels")
+        raise UserError(f"{where}: the box {brief(given)} is empty; it should be x, y, width, height in pixels")
     return box
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from torch import nn
 
 from audit.digest import Digest
 from audit.leaks import Audit
-from common.errors import UserError
+from common.errors import UserError, brief, cut
 from engine import checkpoint
+from engine.held import is_plain, weights
 from genotypes.genotype import Genotype
 from readers.words import Vocabulary
 from space.backbone import Block
@@ -23,6 +24,18 @@ from space.ops import check
 from space.settings import ModelSettings
 from tasks.assemble import assemble
 from tasks.base import Task
+
+# What the file of a trained network holds at least.
+KINDS = {
+    "model": dict,
+    "genotype": dict,
+    "settings": dict,
+    "width": int,
+    "words": list,
+    "region_width": int,
+    "epoch": int,
+}
+TENSORS = ("model", "trained_on")  # where tensors may stand
 
 
 def build(
@@ -111,9 +124,41 @@ def _segmenter(task: Task) -> str | None:
 
 def _held(path: Path, lazily: bool = False) -> dict[str, Any]:
     state = checkpoint.load(path, lazily=lazily)
-    if not {"model", "genotype", "settings", "width", "words", "region_width", "epoch"} <= state.keys():
+    if not KINDS.keys() <= state.keys():
         raise UserError(f"{path} is no trained network; give the best.pt of a retraining")
+    texts = {key: state[key] for key in ("words", "labels") if key in state}
+    wrong = [key for key, kind in KINDS.items() if not isinstance(state[key], kind)]
+    wrong += [key for key, held in texts.items() if not isinstance(held, list) or not all(type(s) is str for s in held)]
+    wrong += [key for key, held in state.items() if key not in TENSORS and not is_plain(held)]
+    if wrong:
+        raise UserError(f"{path} holds {brief(state[wrong[0]])} as {brief(wrong[0])}; it is damaged, use another one")
     return state
+
+
+def _settings(path: Path, held: Mapping[str, Any]) -> ModelSettings:
+    kinds = get_type_hints(ModelSettings)
+    for name, value in held.items():
+        if name not in kinds:
+            raise UserError(f"{path} has the setting {brief(name)}, which this program does not know; update it")
+        try:
+            fits = type(value) is bool if kinds[name] is bool else kinds[name](value) == value
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise UserError(f"{path} holds {brief(value)} as the setting {name!r}; it is damaged, use another one")
+    return ModelSettings(**held)
+
+
+def _fits(path: Path, task: Task, genotype: Genotype, settings: ModelSettings, width: int, held: object) -> None:
+    """Refuse weights that are not those of the network, before memory is taken for it."""
+    state = weights(path, held)
+    try:
+        with torch.device("meta"):
+            build(task, genotype, settings, width).load_state_dict(state, assign=True)
+    except (RuntimeError, ValueError, ArithmeticError) as error:
+        first = str(error).partition("\n\t")  # torch lists below a heading what does not fit
+        said = (first[2] or first[0]).partition("\n")[0]
+        raise UserError(f"checkpoint {path} does not fit this task's network: {said}") from error
 
 
 class Trained(NamedTuple):
@@ -139,7 +184,9 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
     """
     state = _held(path)
     if state.get("task", task.name) != task.name:
-        raise UserError(f"checkpoint {path} was trained for {state['task']}, not for {task.name}; name its own TASK")
+        raise UserError(
+            f"checkpoint {path} was trained for {brief(state['task'])}, not for {task.name}; name its own TASK"
+        )
     kept = Genotype.from_dict(state["genotype"])
     if genotype is not None and genotype != kept:
         raise UserError(f"checkpoint {path} is of another genotype than GENO; leave GENO out or give the right one")
@@ -149,9 +196,10 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
             f"the data root has {task.region_width}; name the DATA it was trained on"
         )
     if state.get("segmenter") != _segmenter(task):
+        own, other = (str(one or "null") for one in (state.get("segmenter"), _segmenter(task)))
         raise UserError(
-            f"checkpoint {path} was trained with data.segmenter={state.get('segmenter') or 'null'}, not "
-            f"{_segmenter(task) or 'null'}; texts must come apart into the same words, so say it again"
+            f"checkpoint {path} was trained with data.segmenter={cut(own)}, not {other}; "
+            "texts must come apart into the same words, so say it again"
         )
     # A network reads with the words it was trained on, whatever vocabulary other data or settings would give.
     task.vocabulary = Vocabulary(state["words"])
@@ -161,12 +209,9 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
             f"checkpoint {path} knows {len(labels)} answers, the data gives {len(task.labels)} others; "
             "use the annotations and data.answer_min it was trained with"
         )
-    model = build(task, kept, ModelSettings(**state["settings"]), state["width"])
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        raise UserError(
-            f"checkpoint {path} does not fit this task's network: {str(error).splitlines()[1].strip()}"
-        ) from error
+    settings = _settings(path, state["settings"])
+    _fits(path, task, kept, settings, state["width"], state["model"])
+    model = build(task, kept, settings, state["width"])
+    model.load_state_dict(state["model"])
     leaks = state.get("leaks")
     return Trained(model, kept, state["epoch"], _trained_on(path, state), leaks if isinstance(leaks, list) else [])

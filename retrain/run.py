@@ -15,6 +15,7 @@ from common.files import write_json
 from engine import about
 from engine.batches import first_images
 from engine.config import Config, asks_for_help, load_config, peek
+from engine.held import check_run, taken_back
 from engine.log import BEST, RunLog, Silence
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
@@ -112,7 +113,8 @@ def train(config: Config, genotype: Genotype, runtime: Runtime, files: RunFiles,
     with ranks.in_turn():
         state = files.saved()
     if state:
-        check_identity(same, state.get("identity", {}), files.version)
+        check_run(files.last, state)
+        check_identity(same, state["identity"], files.version)
     for name in task.final_splits:
         task.split(name)  # whatever is wrong with it is better said before the training than after
     audit = audit_training(task, opened=task.final_splits, made=genotype.provenance).enforce(config.top.allow_leak)
@@ -136,7 +138,8 @@ def train(config: Config, genotype: Genotype, runtime: Runtime, files: RunFiles,
     )
     loop = Loop(stage, settings, runtime, files, log, config.top, same)
     if state:
-        loop.resume(state)
+        with taken_back(files.last):
+            loop.resume(state)
     loop.run()
     if ranks.first:
         about.note_threads(files.log)

@@ -14,6 +14,7 @@ from audit.leaks import Audit, audit_training
 from common.errors import UserError
 from engine import about
 from engine.config import Config, load_config
+from engine.held import check_run, taken_back
 from engine.log import PICKED, RunLog, Silence
 from engine.loop import Loop
 from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
@@ -92,7 +93,8 @@ def run(config: Config, budget: Budget | None, runtime: Runtime, files: RunFiles
     with ranks.in_turn():
         state = files.saved()
     if state:
-        check_identity(same, state.get("identity", {}), files.version)
+        check_run(files.last, state)
+        check_identity(same, state["identity"], files.version)
     elif path.exists():
         raise UserError(f"{path} exists and would be overwritten; choose another VERSION")
     files.create()
@@ -105,7 +107,8 @@ def run(config: Config, budget: Budget | None, runtime: Runtime, files: RunFiles
     log.info("\n".join([*remarks, describe(task, config.space.architectures, stage, runtime)]))
     loop = Loop(stage, config.search, runtime, files, log, config.top, same)
     if state:
-        loop.resume(state)
+        with taken_back(files.last):
+            loop.resume(state)
     loop.run()
     if ranks.first:
         about.note_threads(files.log)

@@ -23,7 +23,8 @@ PROTOCOLS = {"flickr-1k": Protocol(1000, 1), "coco-1k": Protocol(1000, 5), "coco
 
 
 def ranks(scores: np.ndarray, image_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """1-based ranks of the right answers; equal scores count against them, so a constant scorer gains nothing.
+    """1-based ranks of the right answers; equal scores count against them, so a constant scorer gains nothing, and so
+    does one whose scores are NaN.
 
     Args:
         scores: (I,C) of every image with every caption, higher matches better.
@@ -34,9 +35,10 @@ def ranks(scores: np.ndarray, image_of: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     own = image_of[None] == np.arange(len(scores))[:, None]
     best_own = np.where(own, scores, -np.inf).max(1, keepdims=True)
-    to_text = 1 + ((scores >= best_own) & ~own).sum(1)
+    # Not "greater or equal", which NaN never is.
+    to_text = 1 + (~(scores < best_own) & ~own).sum(1)
     right = scores[image_of, np.arange(len(image_of))]
-    to_image = (scores >= right[None]).sum(0)
+    to_image = (~(scores < right[None])).sum(0)
     return to_text, to_image
 
 

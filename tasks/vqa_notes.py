@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from readers.entries import shortened
+from common.errors import brief
 from readers.questions import Questions
 from tasks.answers import ANNOTATORS, ENOUGH, AnswerVocabulary, clean, normalise, to_the_letter
 
@@ -47,8 +47,8 @@ def coverage(answers: Answers, vocabulary: AnswerVocabulary, answer_min: int) ->
         if len(lost) > MANY * len(given):
             notes.append(
                 f"note: {len(lost):,} of {part}'s {len(given):,} questions score 0 whatever is answered: all "
-                f"{ANNOTATORS} answers are spelled like {shortened(lost[0])}, and the official accuracy compares "
-                f"them to the letter; write {shortened(normalise(lost[0]))}"
+                f"{ANNOTATORS} answers are spelled like {brief(lost[0])}, and the official accuracy compares "
+                f"them to the letter; write {brief(normalise(lost[0]))}"
             )
     return notes
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.files import read_json, read_lines, read_text
+from common.files import atomic_write, read_json, read_lines, read_text
 
 TEXT = "a dog’s “ball”\nzwei Hunde über 3 Bälle\n"
 
@@ -55,3 +55,19 @@ def test_json_that_cannot_be_read_is_told(tmp_path: Path, content: bytes, said: 
         read_json(path, "a list")
     path.write_bytes(b"\xef\xbb\xbf[1]")
     assert read_json(path, "a list") == [1]
+
+
+def test_a_file_is_replaced_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        with atomic_write(path) as file:
+            file.write("new")
+            file.flush()
+            assert path.read_text() == "old"
+        # Whoever reads the old file goes on reading the old file.
+        assert reader.read() == "old" and path.read_text() == "new"
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
+        file.write("half")
+        raise RuntimeError
+    assert path.read_text() == "new" and [found.name for found in tmp_path.iterdir()] == ["a.txt"]

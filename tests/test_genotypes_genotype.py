@@ -41,7 +41,7 @@ def genotypes(draw: st.DrawFn) -> Genotype:
         space=draw(st.none() | free),
         provenance=draw(free),
         probabilities=draw(st.sampled_from((None, probabilities))),
-        cost=draw(st.none() | free),
+        cost=draw(st.none() | st.dictionaries(st.text(), st.integers(0, 10**12))),
     )
 
 

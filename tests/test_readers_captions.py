@@ -46,7 +46,7 @@ def test_five_captions_where_ids_stand_per_image(tmp_path: Path) -> None:
         (["a"] * 15, [1, 2, 1], "names image 1 a second time in line 3, for lines 11 to 15 of train_caps.txt"),
         (["a\rb", "c"], [1, 2, 3], "caps.txt line 1 holds a carriage return in its middle; .* save it as UTF-8"),
         (["a"] * 2, [1, "2.jpg"], "train_ids.txt line 2 is '2.jpg', not an image id"),
-        (["a"] * 2, [1, "9" * 200], "train_ids.txt line 2 is '9+[.][.][.], not an image id"),
+        (["a"] * 2, [1, "9" * 200], "train_ids.txt line 2 is '9+[.][.][.]9+', not an image id"),
         ([], [1], "train_caps.txt is empty"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -327,3 +327,24 @@ def test_a_control_needs_no_room_for_architecture_steps() -> None:
     control = SearchSettings(estimator="none", epochs=1, alpha_start=5)
     control.validate()
     assert control.arch_steps(1) == 0
+
+
+@pytest.mark.parametrize(("start", "every", "after"), [(0, 1, range(1, 13)), (1, 2, (6, 8, 10, 12)), (2, 3, (9, 12))])
+def test_architecture_steps_come_when_they_are_due_and_from_their_own_half(
+    start: int, every: int, after: Sequence[int], demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done: list[int] = []
+
+    def noted(stage: SearchStage) -> None:
+        own, others = (set(half.image_ids.tolist()) for half in (stage.arch_split, stage.split))
+        assert stage.arch_batches.split is stage.arch_split and not own & others
+        assert len(own) < len(others)  # 40 scenes, of which one fifth is the architecture's
+        stage.arch_steps += 1
+        done.append(stage.weight_steps)
+
+    monkeypatch.setattr(SearchStage, "_arch_step", noted)
+    few = [f"--search.alpha_start={start}", f"--search.alpha_every={every}", "--search.epochs=3"]
+    # 4 weight steps an epoch.
+    search([*settings("search", "itm", demo, "a"), *few, "--search.selector=argmax"])
+    assert done == list(after)

@@ -57,3 +57,12 @@ def test_protocols_assert_their_sizes() -> None:
         folds("flickr-1k", np.array([4, 6] * 500))
     with pytest.raises(UserError, match="unknown"):
         folds("flickr-2k", np.full(200, 5))
+
+
+def test_scores_that_are_nan_rank_last() -> None:
+    scores = np.eye(4) + np.linspace(0, 0.1, 16).reshape(4, 4)
+    assert [rank.tolist() for rank in ranks(scores, np.arange(4))] == [[1] * 4, [1] * 4]
+    to_text, to_image = ranks(np.full((4, 4), np.nan), np.arange(4))
+    assert to_text.tolist() == to_image.tolist() == [4] * 4
+    scores[2, 2] = np.nan
+    assert [rank.tolist() for rank in ranks(scores, np.arange(4))] == [[1, 1, 4, 1], [1, 1, 4, 1]]

@@ -21,6 +21,7 @@ from common.arguments import home_path
 from common.errors import UserError
 from engine import checkpoint
 from engine.config import load_config, peek
+from engine.held import weights
 from genotypes.genotype import Genotype, load
 from readers.words import Vocabulary
 from retrain.model import build, save
@@ -77,7 +78,8 @@ def read(path: Path) -> Older:
         raise UserError(
             f"{path} is no checkpoint of the original implementation, which has its tensors in 'state_dict'"
         )
-    state, unknown = network_state({name: value for name, value in tensors.items() if isinstance(value, Tensor)})
+    given = weights(path, {name: value for name, value in tensors.items() if isinstance(value, Tensor)})
+    state, unknown = network_state(given)
     useless = [name for name in unknown if USELESS.match(name.removeprefix("module."))]
     strange = sorted(set(unknown) - set(useless))
     if strange:
@@ -85,7 +87,8 @@ def read(path: Path) -> Older:
     alphas = [name for name in state if name.endswith(".alpha")]
     if alphas:
         raise UserError(f"{path} is the network of a search; give that of a training (make retrain trains one anew)")
-    return Older(state, useless, int(held.get("epoch", 0)))
+    epoch = held.get("epoch", 0)
+    return Older(state, useless, epoch if type(epoch) is int else 0)
 
 
 def sizes(path: Path, state: Mapping[str, Tensor], settings: ModelSettings) -> Sizes:
@@ -102,6 +105,10 @@ def sizes(path: Path, state: Mapping[str, Tensor], settings: ModelSettings) -> S
     )
     _refuse(path, [name for name in telling if name not in state], [], [])
     embedding, region, relation, pool = (state[name].shape for name in telling)
+    if {len(embedding), len(region), len(relation), len(pool)} != {2} or not all(
+        (*embedding, *region, *relation, *pool)
+    ):
+        raise UserError(f"{path} holds no matrices in {_some(telling)}; it is no checkpoint of the original")
     bbox = "network.box_projection.weight" in state
     told = replace(
         settings,
@@ -137,7 +144,8 @@ def fit(path: Path, state: Mapping[str, Tensor], task: Task) -> dict[str, Tensor
         hint = "check its annotations and data.answer_min"
         missing = [name for name in OUTPUTS if name not in state]
         _refuse(path, missing, [], [])
-        check_count(path, "answers", answers, len(state[OUTPUTS[0]]), hint)
+        for name in OUTPUTS:
+            check_count(path, "answers", answers, len(state[name]) if state[name].ndim else 0, hint)
         rows = {answer: row for row, answer in enumerate(answers)}
         # Labels that the original has no name for share the row of its "".
         order = torch.tensor([rows[label if label in rows else ""] for label in task.labels])

@@ -104,6 +104,6 @@ def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str | None:
 def _entry(name: str, value: Tensor) -> tuple[str, Tensor]:
     """The older LayerNorm divides by the unbiased standard deviation; its weight takes up the ratio."""
     if name.endswith(".a_2"):
-        n = value.numel()
+        n = max(1, value.numel())
         return f"{name[:-4]}.weight", value * math.sqrt((n - 1) / n)
     return (f"{name[:-4]}.bias" if name.endswith(".b_2") else name), value
