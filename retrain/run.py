@@ -12,13 +12,11 @@ from rich.table import Table
 from audit.leaks import Audit, audit_scoring, audit_training
 from common.errors import UserError, check_known
 from common.files import write_json
-from engine import about
 from engine.batches import first_images
 from engine.config import Config, asks_for_help, load_config, peek
-from engine.held import check_run, taken_back
+from engine.course import Course
 from engine.log import BEST, RunLog, Silence
-from engine.loop import Loop
-from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
+from engine.run import RunFiles, RunOptions, commit, identity, today
 from engine.runtime import Runtime, start
 from engine.shortages import allow_files, shortages_told
 from engine.stops import told_how_to_go_on
@@ -109,46 +107,33 @@ def train(config: Config, genotype: Genotype, runtime: Runtime, files: RunFiles,
 
     stage = RetrainStage(task, model, settings, runtime, keep)
     blocks = {"encoder": list(genotype.encoder), "decoder": list(genotype.decoder)}
-    same = identity("retrain", config.as_dict(), genotype=blocks, **task.identity)
-    with ranks.in_turn():
-        state = files.saved()
-    if state:
-        check_run(files.last, state)
-        check_identity(same, state["identity"], files.version)
+    course = Course(files, runtime, identity("retrain", config.as_dict(), genotype=blocks, **task.identity))
     for name in task.final_splits:
         task.split(name)  # whatever is wrong with it is better said before the training than after
     audit = audit_training(task, opened=task.final_splits, made=genotype.provenance).enforce(config.top.allow_leak)
-    files.create()
-    log = RunLog(files.log, state["epoch"] if state else 0) if ranks.first else Silence()
-    log.config(config.as_dict())
-    if ranks.first:
-        about.note(files.log, "retrain", argv, runtime, task.identity)
-    if genotype.task and genotype.task != task.name:
-        log.info(f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}")
-    if genotype.provenance.get("moved") is False:
-        log.info("note: no search found this genotype: it is where one began, and no alpha moved")
-    log.leaks = len(audit.all_leaks)
-    for remark in [*files.remarks, *audit.lines, *task.remarks]:
-        log.info(remark)
-    weights = sum(p.numel() for p in model.parameters())
-    log.info(
-        f"{task.title}: training {len(genotype.encoder)} + {len(genotype.decoder)} blocks, {weights:,} weights, on "
-        f"{runtime.place}\n{len(stage.split):,} samples train, "
-        f"{len(stage.val):,} validate; {len(task.words):,} words"
-    )
-    loop = Loop(stage, settings, runtime, files, log, config.top, same)
-    if state:
-        with taken_back(files.last):
-            loop.resume(state)
-    loop.run()
-    if ranks.first:
-        about.note_threads(files.log)
-    ranks.wait()  # the first one may still be writing
+    log = course.open("retrain", config.as_dict(), argv, task.identity, len(audit.all_leaks))
+    for line in [*files.remarks, *audit.lines, *task.remarks, *describe(task, genotype, stage)]:
+        log.info(line)
+    course.train(stage, settings, config.top, log)
     with told_how_to_go_on(files, log):
         trained = restore(files.best, task, genotype)
         for line in beside_supernet(task, genotype, trained, runtime, settings.batch_size):
             log.info(line)
         report(config, task, files.best, trained, runtime, task.final_splits, log, files, audit)
+
+
+def describe(task: Task, genotype: Genotype, stage: RetrainStage) -> Iterator[str]:
+    """What is about to happen, and what should be known of the genotype."""
+    if genotype.task and genotype.task != task.name:
+        yield f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}"
+    if genotype.provenance.get("moved") is False:
+        yield "note: no search found this genotype: it is where one began, and no alpha moved"
+    weights = sum(p.numel() for p in stage.model.parameters())
+    yield (
+        f"{task.title}: training {len(genotype.encoder)} + {len(genotype.decoder)} blocks, {weights:,} weights, on "
+        f"{stage.runtime.place}\n{len(stage.split):,} samples train, {len(stage.val):,} validate; "
+        f"{len(task.words):,} words"
+    )
 
 
 def beside_supernet(

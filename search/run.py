@@ -12,12 +12,10 @@ from torch import nn
 
 from audit.leaks import Audit, audit_training
 from common.errors import UserError
-from engine import about
 from engine.config import Config, load_config
-from engine.held import check_run, taken_back
-from engine.log import PICKED, RunLog, Silence
-from engine.loop import Loop
-from engine.run import RunFiles, RunOptions, check_identity, commit, identity, today
+from engine.course import Course
+from engine.log import PICKED, RunLog
+from engine.run import RunFiles, RunOptions, commit, identity, today
 from engine.runtime import Runtime, start
 from engine.shortages import allow_files, shortages_told
 from engine.stops import told_how_to_go_on
@@ -89,29 +87,13 @@ def run(config: Config, budget: Budget | None, runtime: Runtime, files: RunFiles
     audit = audit_training(task, (stage.split, stage.arch_split)).enforce(config.top.allow_leak)
     # Latencies that were measured anew in the meantime are another budget.
     measured = {"latencies": budget.fingerprint} if budget and budget.kind == "latency" else {}
-    same = identity("search", config.as_dict(), **task.identity, **measured)
-    with ranks.in_turn():
-        state = files.saved()
-    if state:
-        check_run(files.last, state)
-        check_identity(same, state["identity"], files.version)
-    elif path.exists():
+    course = Course(files, runtime, identity("search", config.as_dict(), **task.identity, **measured))
+    if course.state is None and path.exists():
         raise UserError(f"{path} exists and would be overwritten; choose another VERSION")
-    files.create()
-    log = RunLog(files.log, state["epoch"] if state else 0) if ranks.first else Silence()
-    log.config(config.as_dict())
-    log.leaks = len(audit.all_leaks)
-    if ranks.first:
-        about.note(files.log, "search", argv, runtime, task.identity)
+    log = course.open("search", config.as_dict(), argv, task.identity, len(audit.all_leaks))
     remarks = [*files.remarks, *audit.lines, *task.remarks]
     log.info("\n".join([*remarks, describe(task, config.space.architectures, stage, runtime)]))
-    loop = Loop(stage, config.search, runtime, files, log, config.top, same)
-    if state:
-        with taken_back(files.last):
-            loop.resume(state)
-    loop.run()
-    if ranks.first:
-        about.note_threads(files.log)
+    course.train(stage, config.search, config.top, log)
     with told_how_to_go_on(files, log):
         finish(task, config, stage, files, log, path, audit)
 

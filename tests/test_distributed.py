@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +21,8 @@ from common.errors import UserError
 from engine.distributed import Ranks
 from engine.learning import fewest_parts
 from engine.optim import moments_held
+from genotypes.genotype import load
+from search.run import main as search
 from tasks.find import task_names
 from tools.demo.make import make_demo
 
@@ -144,3 +148,49 @@ def test_a_batch_comes_in_as_few_parts_as_fit() -> None:
         assert fewest_parts(rehearse, 64) == 4 and tried == [1, 2, 4]
     with pytest.raises(UserError, match="not even one sample at a time fits"):
         fewest_parts(rehearse, 2)
+
+
+def losses(logs: Path, version: str) -> list[float]:
+    lines = (logs / "log" / version / "metrics.jsonl").read_text().splitlines()
+    return [line["train/loss"] for line in map(json.loads, lines) if "train/loss" in line]
+
+
+@pytest.mark.slow
+def test_a_run_that_torchrun_starts_again_comes_to_the_same(demo: Path, tmp_path: Path) -> None:
+    more = [*SIZES, f"--data.root={demo}", f"--logs={tmp_path}", "--retrain.epochs=6", "--model.dropout=0.1"]
+    whole = start_two(*RETRAIN, *more, "--version=whole")
+    assert whole.wait(timeout=300) == 0
+    cut = start_two("--max-restarts=1", *RETRAIN, *more, "--version=cut")
+    workers = wait_for(lambda: children(cut.pid) if (tmp_path / "ckpts/cut/last.pt").exists() else [])
+    os.kill(workers[0], 9)
+    said, _ = cut.communicate(timeout=300)
+    assert cut.returncode == 0 and "going on in epoch" in said
+    assert losses(tmp_path, "cut") == losses(tmp_path, "whole") and len(losses(tmp_path, "whole")) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_several_processes_save_before_they_stop(demo: Path, tmp_path: Path, number: int) -> None:
+    more = [*SIZES, f"--data.root={demo}", f"--logs={tmp_path}", "--retrain.epochs=1000", "--version=v"]
+    run = start_two(*RETRAIN, *more)
+    wait_for(lambda: (tmp_path / "ckpts/v/last.pt").exists())
+    run.send_signal(number)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode != 0 and said.count("go on with the same command and RESUME=1 VERSION=v") == 1
+
+
+@pytest.mark.slow
+def test_a_search_in_two_processes_is_the_search_of_one(demo: Path, tmp_path: Path) -> None:
+    sizes = ["--space.encoder.blocks=1", "--space.decoder.blocks=1", "--search.width=64", "--search.epochs=2"]
+    steps = ["--search.alpha_start=0", "--search.alpha_every=2", "--search.val_images=5", "--search.blend_steps=2"]
+    flags = ["--task=itm", "--profile=demo", "--gpu=cpu", "--model.pool_hidden=16", "--data.word_vectors=null"]
+    more = [*flags, *sizes, *steps, f"--data.root={demo}", f"--logs={tmp_path}", f"--genotypes={tmp_path}"]
+    plain = {"model.align_width": 0, "search.selector": "exact"}
+    more += [f"--{key}={value}" for key, value in plain.items()]
+    two = start_two("-m", "--", "search", *more, "--version=two")
+    said, _ = two.communicate(timeout=300)
+    assert two.returncode == 0, said
+    search([*more, "--version=one"])
+    one, other = (load(str(tmp_path / "itm" / f"{name}.json")) for name in ("one", "two"))
+    assert (one.encoder, one.decoder) == (other.encoder, other.decoder)
+    assert losses(tmp_path, "two") == pytest.approx(losses(tmp_path, "one"), rel=1e-3)

@@ -1,0 +1,72 @@
+"""The course of a run, alike in both stages: from what was saved, if anything was, to the end of its epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine import about
+from engine.held import check_run, taken_back
+from engine.log import RunLog, Silence
+from engine.loop import Loop, Stage
+from engine.optim import Training
+from engine.run import RunFiles, RunOptions, check_identity
+from engine.runtime import Runtime
+
+
+class Course:
+    """A run that begins, or goes on from its last checkpoint.
+
+    Args:
+        files: where it writes.
+        runtime: device, precision and processes.
+        identity: what must be the same when it goes on.
+
+    Raises:
+        UserError: it was begun otherwise, or all its checkpoints are damaged.
+    """
+
+    def __init__(self, files: RunFiles, runtime: Runtime, identity: Mapping[str, Any]) -> None:
+        self.files, self.runtime, self.identity = files, runtime, identity
+        with runtime.ranks.in_turn():  # the first one sets damaged checkpoints aside
+            self.state = files.saved()
+        if self.state:
+            check_run(files.last, self.state)
+            check_identity(identity, self.state["identity"], files.version)
+
+    def open(
+        self, stage: str, resolved: Mapping[str, Any], argv: Sequence[str] | None, data: Mapping[str, Any], leaks: int
+    ) -> RunLog | Silence:
+        """Make the folders and the log, and note with what the run is begun.
+
+        Args:
+            stage: its name.
+            resolved: the configuration.
+            argv: the command line without the program's name; None for the real one.
+            data: fingerprints of the data.
+            leaks: how many breaches of the leak audit were allowed.
+        """
+        self.files.create()
+        if not self.runtime.ranks.first:
+            return Silence()
+        log = RunLog(self.files.log, self.state["epoch"] if self.state else 0)
+        log.config(resolved)
+        log.leaks = leaks
+        about.note(self.files.log, stage, argv, self.runtime, data)
+        return log
+
+    def train(self, stage: Stage, training: Training, options: RunOptions, log: RunLog | Silence) -> None:
+        """Train to the last epoch.
+
+        Raises:
+            UserError: see ``Loop.run``, or the checkpoint does not hold what the stage needs.
+            KeyboardInterrupt: the run was told to stop, and is saved.
+        """
+        loop = Loop(stage, training, self.runtime, self.files, log, options, self.identity)
+        if self.state:
+            with taken_back(self.files.last):
+                loop.resume(self.state)
+        loop.run()
+        if self.runtime.ranks.first:
+            about.note_threads(self.files.log)
+        self.runtime.ranks.wait()  # the first one may still have been writing
