@@ -248,8 +248,9 @@ def arch_row(name: str, supernet: Supernet, other: textbook.Textbook, samples: i
         supernet.model.eval(), other.eval()
         descent = torch.optim.SGD(supernet.alphas, lr=1.0)
         exact = [lambda: task.loss(supernet.model, given.middle)["loss"]]
-        loss = arch_step(supernet, exact, Full(), descent, generator)
-        with torch.backends.cudnn.flags(enabled=False):  # its LSTM has no way back outside of training
+        # CuDNN's LSTM rounds its factors, and has no way back outside of training.
+        with torch.backends.cudnn.flags(enabled=False):
+            loss = arch_step(supernet, exact, Full(), descent, generator)
             difference = relative(loss, backward())
         moved = torch.cat([old - new.detach() for old, new in zip(before, supernet.alphas, strict=True)])
         wanted = torch.cat([alpha.grad for alpha in alphas])

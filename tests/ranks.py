@@ -97,6 +97,7 @@ def retrained(task: Task, genotype: Genotype, runtime: Runtime, count: int) -> d
 
 def main(demo: str, out: str, count: int) -> None:
     """Everything, into a file that the first process writes."""
+    torch.set_num_threads(1)
     runtime = start("cpu", 0, "fp32")
     found: dict[str, object] = {}
     for name in task_names():

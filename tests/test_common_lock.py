@@ -25,6 +25,7 @@ def hold(path: Path, said: list[str] | None = None):
 
 
 def _hold_on(path: Path, ready: Callable[[], None]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a shell starts behind its back does not hear it
     with hold(path):
         ready()
         sleep(60)

@@ -174,7 +174,7 @@ def test_a_network_knows_its_task(demo: Path, capsys: pytest.CaptureFixture[str]
     assert list(Path("shown").iterdir())
     other = [f"--data.root={demo}", "--task=vgd", f"--ckpt={best}"]
     for run in (retrain, show):
-        with pytest.raises(UserError, match="was trained for itm, not for vgd; name its own TASK"):
+        with pytest.raises(UserError, match="was trained for 'itm', not for vgd; name its own TASK"):
             run([*other, *(["--run=val"] if run is retrain else [])])
         with pytest.raises(UserError, match="checkpoint none.pt does not exist"):
             run([f"--data.root={demo}", "--ckpt=none.pt", *(["--run=val"] if run is retrain else [])])

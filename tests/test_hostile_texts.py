@@ -29,7 +29,7 @@ KARPATHY = {
 
 def used(split: Split) -> None:
     """A batch of everything: what a reader let through has to carry it."""
-    split.batch(np.arange(len(split)), np.random.default_rng(0))
+    split.batch(split.draw(np.arange(len(split)), np.random.default_rng(0)))
 
 
 @fuzzed

@@ -310,7 +310,7 @@ def test_checkpoints_that_do_not_fit_are_refused(demo: Path, tmp_path: Path, mon
             path.unlink()
             np.savez(path, **{**held, "x": held["x"][:4]})
         retrain(["--geno=one.json", "--run=test", ckpt, f"--data.root={narrow}", *options[1:]])
-    with pytest.raises(UserError, match="was trained for itm, not for vqa; name its own TASK"):
+    with pytest.raises(UserError, match="was trained for 'itm', not for vqa; name its own TASK"):
         retrain(["--task=vqa", "--run=test", ckpt, f"--data.root={demo}"])
     with pytest.raises(UserError, match="needs GENO="):
         retrain(["--task=itm", *options])
