@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from common.cores import cores
 from common.files import read_json, write_json
 from engine.run import commit, today
 from engine.runtime import Runtime
@@ -37,7 +37,7 @@ def note(folder: Path, stage: str, argv: Sequence[str] | None, runtime: Runtime,
         | {"python": platform.python_version()},
         "hardware": {
             "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": cores(),
             "gpu": torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else None,
         },
         "precision": runtime.precision,

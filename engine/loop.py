@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor
 
+from common.cores import cores
 from common.errors import UserError
 from common.progress import track
 from engine.batches import EpochBatches, load_epoch
@@ -96,7 +96,7 @@ class Loop:
         ranks = self.runtime.ranks
         if self.threads is None and on_cpu and not ranks.alone:
             # Torchrun would have each process take one.
-            self.threads = max(1, len(os.sched_getaffinity(0)) // ranks.beside)
+            self.threads = max(1, cores() // ranks.beside)
             self.log.info(f"threads: {self.threads} in each process (threads=<number> to say otherwise)")
         if self.threads is None and on_cpu and free_to_choose() and not over:
             most = torch.get_num_threads()

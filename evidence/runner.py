@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from common.cores import cores
 from common.files import read_json, write_json
 from common.lock import held
 from engine.stops import terminated_as_interrupted
@@ -161,7 +162,7 @@ def start(arguments: Sequence[str], out: IO[bytes], environment: Mapping[str, st
 def total_threads() -> int:
     """Threads to divide: what OMP_NUM_THREADS says, or as many as this program may use cores."""
     said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdecimal() and int(said) else len(os.sched_getaffinity(0))
+    return int(said) if said.isdecimal() and int(said) else cores()
 
 
 def _last_line(log: Path) -> str:

@@ -25,6 +25,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from common.archives import unpacked_size
+from common.cores import cores
 from common.errors import UserError
 from common.files import OPEN_FILES, OPEN_FILES_OF_A_WORKER, atomic_write
 from common.progress import track
@@ -233,7 +234,7 @@ def _workers() -> int:
     """How many processes may read: one a core, and fewer where the system allows few open files."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = MOST_WORKERS if allowed == resource.RLIM_INFINITY else (allowed - OPEN_FILES) // OPEN_FILES_OF_A_WORKER
-    return max(0, min(MOST_WORKERS, os.cpu_count() or 1, files))
+    return max(0, min(MOST_WORKERS, cores(), files))
 
 
 def _as_it_is(read: Any) -> Any:
