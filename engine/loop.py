@@ -39,8 +39,8 @@ class Stage(Protocol):
     def train_step(self, parts: Sequence[Any], lr: float, epoch: int) -> Mapping[str, Tensor]:
         """One step on a batch in parts; returns detached scalars of the whole batch, ``loss`` among them."""
 
-    def rehearse(self, parts: Sequence[Any]) -> None:
-        """What a step computes most of, without moving anything and without the other processes."""
+    def rehearse(self, parts: Sequence[Any], everything: bool = False) -> None:
+        """What a step computes most of, or everything that takes memory, without moving anything and by itself."""
 
     def replicas(self) -> Iterable[Tensor]:
         """The tensors that must be the same in all processes."""
@@ -111,7 +111,8 @@ class Loop:
         if self.count is None:
             with self._undrawn(), moments_held(self.stage.replicas()):
                 most = fewest_parts(
-                    lambda count: self.stage.rehearse(self._batches(count).largest()), self.training.batch_size
+                    lambda count: self.stage.rehearse(self._batches(count).largest(), everything=True),
+                    self.training.batch_size,
                 )
             self.count = int(*self.runtime.ranks.most([most]))
             self.log.info(f"accumulate: {self.count}, the fewest parts of a batch that fit into memory")

@@ -56,8 +56,8 @@ class RetrainStage:
         norm = optim.step(self.optimiser, lr, self.settings.clip, self.scaler)
         return {**add_up(found, self.runtime.ranks), "grad_norm": norm}
 
-    def rehearse(self, parts: Sequence[Batch]) -> None:
-        """The step's way there and back."""
+    def rehearse(self, parts: Sequence[Batch], everything: bool = False) -> None:
+        """The step's way there and back, which is everything that is done."""
         learn([part.to(self.runtime.device) for part in parts], self._losses, lambda loss: loss.backward())
         self.optimiser.zero_grad()
 

@@ -80,6 +80,18 @@ def arch_step(
     return totals.mean()
 
 
+def rehearse(supernet: Supernet, losses: Iterable[Callable[[], Tensor]], estimator: Estimator) -> None:
+    """What an architecture step holds in memory at its most, without moving anything."""
+    generator = torch.Generator().manual_seed(0)
+    try:
+        with _frozen(supernet.weights):
+            for loss_of in losses if estimator.draws else ():
+                openings = [estimator.open(block.alpha.detach(), generator, 0.0) for block in supernet.blocks]
+                _run(loss_of, open_gates(supernet, openings), 1.0)
+    finally:
+        supernet.close()
+
+
 def open_gates(supernet: Supernet, openings: Sequence[Opening]) -> Tensor | None:
     """Let every block stand as one draw has it.
 

@@ -16,7 +16,7 @@ from engine.batches import EndlessBatches, first_images, steps_per_epoch
 from engine.learning import add_up, learn, whole_totals
 from engine.runtime import Runtime
 from genotypes.genotype import Genotype
-from search.arch_step import arch_step
+from search.arch_step import arch_step, rehearse
 from search.budget import Budget
 from search.diagnosis import Diagnosis, alpha_numbers, stable_epochs
 from search.estimators import ESTIMATORS
@@ -119,8 +119,13 @@ class SearchStage:
             self._arch_step()
         return {**add_up(found, ranks), "grad_norm": norm}
 
-    def rehearse(self, parts: Sequence[Batch]) -> None:
-        """A weight step's way there and back, on the path that stands chosen or on all candidates at once."""
+    def rehearse(self, parts: Sequence[Batch], everything: bool = False) -> None:
+        """A weight step's way there and back, on the path that stands chosen or on all candidates at once.
+
+        Args:
+            parts: of a batch.
+            everything: an architecture step's too.
+        """
         blends = self.weight_steps < self.settings.blend_steps
         if blends:
             self.supernet.blend()
@@ -129,6 +134,8 @@ class SearchStage:
         finally:
             self.supernet.close()
             self.optimiser.zero_grad()
+        if everything and self.settings.moves_alpha:
+            rehearse(self.supernet, [partial(self.supernet_loss, part) for part in parts], self.estimator)
 
     def replicas(self) -> Iterable[Tensor]:
         """The supernet's weights and alphas."""
