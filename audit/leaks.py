@@ -89,8 +89,8 @@ def audit_training(
         if name not in task.trained_on:
             try:
                 parts[name] = task.contents(name)
-            except UserError:  # told by whoever needs the split; a search needs no test
-                absent.append(name)
+            except UserError as error:  # a search needs no test
+                absent.append(f"{name} not looked at ({error})")
     held = [name for name in parts if name != TRAIN]
     stores = {name: task.features(name) if name in opened else task.store for name in parts}
     alike = copies({name: part["images"] for name, part in parts.items()}, stores)
@@ -217,5 +217,5 @@ def _checked(task: Task, parts: Mapping[str, Contents], halves: Sequence[Split],
         weights, architecture = (len(np.unique(half.image_ids)) for half in halves)
         said.append(f"weights {weights:,}, architecture {architecture:,}: none on both sides, negatives included")
     if absent:
-        said.append(f"{', '.join(absent)} not there")
+        said += absent
     return "; ".join(said)

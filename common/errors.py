@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import reprlib
 import sys
 from collections.abc import Callable, Iterable
@@ -83,12 +84,18 @@ def run_module(name: str) -> None:
     run(lambda: importlib.import_module(name).main())
 
 
+def _who() -> str:
+    """Which of the processes that torchrun started this is, where it is not the one that speaks for all."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f"process {rank}: "
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Run a command's ``main`` and exit: 0 done, 2 a user's mistake (one sentence, no traceback), 130 Ctrl-C."""
     try:
         status = main() or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{_who()}error: {error}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -40,7 +40,7 @@ def held(path: Path, what: str, remedy: str, say: Callable[[str], None]) -> Iter
     try:
         file = path.open("a+b", buffering=0)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free the disk or choose another folder") from error
+        raise UserError(f"cannot write {path}: {error.strerror}; see to that or choose another logs folder") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -54,6 +55,9 @@ def track(
         start: items that were done before.
         facts: gives a few words to show beside the bar, such as the loss.
     """
+    if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun started, the first one speaks
+        yield from items
+        return
     total = total if total is not None else len(items)  # type: ignore[arg-type]
     began = said = time.monotonic()
     live = None

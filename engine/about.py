@@ -41,6 +41,7 @@ def note(folder: Path, stage: str, argv: Sequence[str] | None, runtime: Runtime,
             "gpu": torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else None,
         },
         "precision": runtime.precision,
+        "processes": runtime.ranks.size,
         "threads": None,
         "data": dict(data),
     }

@@ -5,6 +5,7 @@ Torch writes a zip with a CRC-32 of every tensor and does not look at it when it
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import zipfile
@@ -19,6 +20,8 @@ from common.errors import UserError, why
 from common.files import atomic_write
 
 MOST_KEPT = 100
+# What a system says of a file whose bytes may well be right.
+UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
 FORBIDDEN = "GLOBAL"  # in torch's message about code that it does not run
 NO_MEMORY = "allocate memory"  # in its message about that
 
@@ -102,10 +105,10 @@ def load(path: Path, *, lazily: bool = False) -> dict[str, Any]:
         if not lazily:
             _check_bytes(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
-    except (PermissionError, MemoryError) as error:
-        raise UserError(f"cannot read checkpoint {path}: {error or 'memory does not suffice'}") from error
     # Bytes that are no checkpoint fail in as many ways as zip and pickle have opcodes.
     except Exception as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) in UNREADABLE:
+            raise UserError(f"cannot read checkpoint {path}: {error or 'memory does not suffice'}") from error
         if isinstance(error, pickle.UnpicklingError) and FORBIDDEN in str(error):
             what = "holds more than tensors and plain values, so it is not loaded"
             raise UserError(f"checkpoint {path} {what}") from error

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
+from common.errors import UserError
 from engine import about
 from engine.held import check_run, taken_back
 from engine.log import RunLog, Silence
@@ -33,6 +36,12 @@ class Course:
         if self.state:
             check_run(files.last, self.state)
             check_identity(identity, self.state["identity"], files.version)
+        places = runtime.ranks.of_all(self.state and [self.state["epoch"], self.state["step"]])
+        if places.count(places[0]) != len(places):
+            raise UserError(
+                f"the processes of this run do not see the same checkpoint under {files.checkpoints}; the logs folder "
+                "must be on a file system that all of them share"
+            )
 
     def open(
         self, stage: str, resolved: Mapping[str, Any], argv: Sequence[str] | None, data: Mapping[str, Any], leaks: int
@@ -62,6 +71,7 @@ class Course:
             UserError: see ``Loop.run``, or the checkpoint does not hold what the stage needs.
             KeyboardInterrupt: the run was told to stop, and is saved.
         """
+        reseed(self.runtime)
         loop = Loop(stage, training, self.runtime, self.files, log, options, self.identity)
         if self.state:
             with taken_back(self.files.last):
@@ -70,3 +80,9 @@ class Course:
         if self.runtime.ranks.first:
             about.note_threads(self.files.log)
         self.runtime.ranks.wait()  # the first one may still have been writing
+
+
+def reseed(runtime: Runtime) -> None:
+    """Let every process of several draw its own dropout; until now all drew alike, for the same weights."""
+    if not runtime.ranks.alone:
+        torch.manual_seed(int(runtime.rng("process", runtime.ranks.rank).integers(2**62)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from common.sharing import Sharing, share_with
 
 T = TypeVar("T")
 # The first process may pack a hundred thousand images while the others wait. One that dies ends the others at once.
+SHUTDOWN_SECONDS = 600  # which torchrun leaves processes to save, from Ctrl-C on
 PATIENCE = datetime.timedelta(hours=6)
 
 
@@ -112,8 +114,9 @@ class Ranks(Sharing):
         """
         if self.alone:
             return
-        sums = torch.stack([one.detach().reshape(-1).view(torch.int32).sum(dtype=torch.int64) for one in tensors])
-        own = int((sums * torch.arange(1, len(sums) + 1, device=sums.device)).sum())
+        # Alphas may be on another device than weights.
+        sums = [one.detach().reshape(-1).view(torch.int32).sum(dtype=torch.int64).cpu() for one in tensors]
+        own = int((torch.stack(sums) * torch.arange(1, len(sums) + 1)).sum())
         known = self.of_all(own)
         others = [str(rank) for rank, one in enumerate(known) if one != known[0]]
         if others:
@@ -130,7 +133,12 @@ def join(device: torch.device) -> Ranks:
     if size == 1:
         return Ranks()
     if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":
+            # On one machine the store outlives a restart, with the addresses of those who are gone.
+            store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     ranks = Ranks(dist.get_rank(), size, local_rank(), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     share_with(ranks)
     return ranks
@@ -141,9 +149,10 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def restarted() -> bool:
-    """Whether torchrun starts these processes once more, after one of them failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def launched() -> str | None:
+    """Which torchrun started this process, the same however often it does; None for none."""
+    job = os.environ.get("TORCHELASTIC_RUN_ID")
+    return job and f"{job} {socket.gethostname()} {os.getppid()}"
 
 
 def restartable() -> bool:
@@ -161,9 +170,11 @@ def launch(processes: int) -> None:
         return
     if sys.orig_argv[1:2] != ["-m"]:
         raise UserError(
-            f"several GPUs need {processes} processes: start with torchrun --nproc_per_node={processes} -m -- search"
+            f"{processes} GPUs need as many processes: torchrun --nproc_per_node={processes} -m -- <search or retrain> "
+            "and the same flags"
         )
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_SECONDS))
     sys.stdout.flush()
     # Behind the dashes it takes no flag of the program for an abbreviation of its own.
     os.execv(sys.executable, [*torchrun, "-m", "--", *sys.orig_argv[2:]])

@@ -58,11 +58,16 @@ def check_run(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         UserError: it is another thing.
     """
+    if state.keys() >= {"identity", "stage"} and "accumulate" not in state:
+        raise UserError(f"{path} was written by an earlier state of this program; go on with that one, or {BEGIN}")
     wrong = [key for key, kind in KINDS.items() if not isinstance(state.get(key), kind)]
     wrong += [] if wrong or is_plain(state["identity"]) else ["identity"]
     wrong += [key for key in ("epoch", "step") if key not in wrong and not 0 <= state[key] < 2**63]
-    if wrong or not {"threads", "accumulate"} <= state.keys():
-        raise UserError(f"{path} is no checkpoint of a run{f' (see {wrong[0]})' if wrong else ''}; {BEGIN}")
+    counts = (state.get("threads"), state.get("accumulate"))
+    wrong += [] if all(one is None or (type(one) is int and 0 < one < 2**31) for one in counts) else ["threads"]
+    wrong += [] if wrong or all(type(one) is float for one in state["totals"].values()) else ["totals"]
+    if wrong:
+        raise UserError(f"{path} is no checkpoint of a run (see {wrong[0]}); {BEGIN}")
 
 
 @contextlib.contextmanager

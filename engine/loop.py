@@ -18,7 +18,7 @@ from common.progress import track
 from engine.batches import EpochBatches, load_epoch
 from engine.learning import fewest_parts
 from engine.log import RunLog, Silence, numbers
-from engine.optim import Training, moments_held, rate
+from engine.optim import Training, memory_held, rate
 from engine.run import RunFiles, RunOptions
 from engine.runtime import Runtime
 from engine.shortages import shortages_told
@@ -109,7 +109,7 @@ class Loop:
 
     def _set_parts(self) -> None:
         if self.count is None:
-            with self._undrawn(), moments_held(self.stage.replicas()):
+            with self._undrawn(), memory_held(self.stage.replicas(), 2 if self.runtime.ranks.alone else 3):
                 most = fewest_parts(
                     lambda count: self.stage.rehearse(self._batches(count).largest(), everything=True),
                     self.training.batch_size,
@@ -219,13 +219,13 @@ class Loop:
         place = f"in epoch {self.epoch + 1}/{self.training.epochs}, step {self.step}"
         self.log.info("all epochs were over; what comes after them is done again" if over else f"going on {place}")
         self.totals = dict(state["totals"])
+        ranks, drawn = self.runtime.ranks, list(zip(state["random"], state["random_cuda"], strict=True))
+        if len(drawn) != ranks.size:  # whose threads and shares of a batch are others, too
+            self.log.info(f"note: begun by {len(drawn)} processes, not {ranks.size}: dropout draws other numbers")
+            return
         # With another number of threads sums would be rounded otherwise.
         self.threads = self.threads or state["threads"]
         self.count = self.count or state["accumulate"]
-        ranks, drawn = self.runtime.ranks, list(zip(state["random"], state["random_cuda"], strict=True))
-        if len(drawn) != ranks.size:
-            self.log.info(f"note: begun by {len(drawn)} processes, not {ranks.size}: dropout draws other numbers")
-            return
         cpu, cuda = drawn[ranks.rank]
         torch.set_rng_state(cpu)
         if cuda is not None and self.runtime.device.type == "cuda":

@@ -71,9 +71,9 @@ def rate(training: Training, step: int, steps_per_epoch: int) -> float:
 
 
 @contextlib.contextmanager
-def moments_held(weights: Iterable[torch.Tensor]) -> Iterator[None]:
-    """Take the memory that Adam will, for its two moments of each weight."""
-    held = [torch.empty_like(weight, requires_grad=False) for weight in weights for _ in range(2)]
+def memory_held(weights: Iterable[torch.Tensor], copies: int) -> Iterator[None]:
+    """Take the memory of so many copies of the weights: Adam's two moments, and gradients on their way to others."""
+    held = [torch.empty_like(weight, requires_grad=False) for weight in weights for _ in range(copies)]
     yield
     del held
 

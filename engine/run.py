@@ -19,13 +19,13 @@ from common.files import leftovers
 from common.lock import held
 from common.numbers import whole
 from engine import checkpoint
-from engine.distributed import Ranks, restartable, restarted
+from engine.distributed import Ranks, launched, restartable
 
 Workers = whole(0, 1000)
 Threads = whole(1, 1024)
 Kept = whole(1, checkpoint.MOST_KEPT)
 MOST_BYTES = 150  # of a run's name; what is written for a run adds to it, and file systems take 255
-MAY_CHANGE = ("epochs", "save_minutes", "val_every", "root", "test_split")
+MAY_CHANGE = ("epochs", "save_minutes", "val_every", "root", "test_split", "accumulate")
 
 
 @dataclass
@@ -91,9 +91,11 @@ class RunFiles:
         self.results = root / "ckpts" / "result_test"
         self.architectures = root / "ckpts" / "arch" / f"{self.version}.json"
         self.last = self.checkpoints / "last.pt"
+        self._launch = self.log / ".torchrun"
         self.best = self.best_of(root, self.version)
-        if restarted():
-            options.resume = self.last.exists() or self.log.exists()
+        if launched() and self._launch.exists() and self._launch.read_text() == launched():
+            options.resume = True  # torchrun starts it once more
+        options.resume = self._ranks.of_first(options.resume)
         self.remarks: list[str] = []
         self._fresh, self._kept = not options.resume, options.checkpoints
         self._held, self._to_hold = contextlib.ExitStack(), self._fresh or may_resume
@@ -192,11 +194,13 @@ class RunFiles:
                     raise PermissionError(13, "no permission", str(folder))
             if self._to_hold:
                 self._hold()
+            if launched():
+                self._launch.write_text(launched())
         except FileExistsError as error:
             raise UserError(f"a run named {self.version!r} has just begun; choose another VERSION") from error
         except OSError as error:
             raise UserError(
-                f"cannot write to {error.filename}: {error.strerror}; choose another logs folder"
+                f"cannot write to {error.filename or self.log}: {error.strerror}; choose another logs folder"
             ) from error
 
 

@@ -70,7 +70,7 @@ def start(gpu: str, seed: int, precision: str, width: int = WIDE) -> Runtime:
 
     Args:
         gpu: '' for the first GPU if there is one (under torchrun each process's own), otherwise the CPU; 'cpu'; the
-            number of a GPU; or several numbers, for each of which a process is started.
+            number of a GPU; or several of these with commas, for each of which a process is started.
         seed: at least 0.
         precision: 'auto' takes bf16 where the hardware multiplies it natively and a network so wide gains by it.
         width: H of the network.
@@ -107,11 +107,15 @@ def _dtype(precision: str, device: torch.device, width: int) -> torch.dtype:
 def _device(gpu: str) -> torch.device:
     if gpu == "cpu" or (gpu == "" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    if "," in gpu:
-        numbers = [_gpu(number) for number in gpu.split(",")]
-        launch(len(numbers))
-        return numbers[local_rank() % len(numbers)]
-    return _gpu(gpu or str(local_rank()))
+    names = gpu.split(",") if gpu else [str(local_rank())]
+    devices = [torch.device("cpu") if name == "cpu" else _gpu(name) for name in names]
+    if len(set(names)) != len(names) and "cpu" not in names:
+        raise UserError(f"GPU={gpu} names a GPU twice; each process needs its own")
+    if len(devices) > 1:
+        launch(len(devices))
+    if gpu and local_rank() >= len(devices):
+        raise UserError(f"GPU={gpu} names {len(devices)} for more processes on this machine; name one for each")
+    return devices[local_rank() if gpu else 0]
 
 
 def _gpu(number: str) -> torch.device:

@@ -25,8 +25,8 @@ def arch_step(
     beta_decay: float = 0.0,
     budget: Budget | None = None,
     ranks: Ranks | None = None,
-    scale: float = 1.0,
-) -> Tensor:
+    scale: float | None = None,
+) -> Tensor | None:
     """Move alpha once along the estimated gradient of the loss; weights and their gradients are not touched.
 
     Args:
@@ -40,11 +40,11 @@ def arch_step(
         beta_decay: weight of the sum over blocks of logsumexp(alpha), added to the loss (arXiv 2203.01665).
         budget: draws alpha to architectures that cost less, while their expected cost is above it.
         ranks: the processes that have other parts of the batch; None for none.
-        scale: of the losses on their way back, which keeps gradients of float16 above zero. Where one of them is not
-            finite, alpha stays.
+        scale: of the losses on their way back, which keeps gradients of float16 above zero; None in other precisions.
 
     Returns:
-        The sum of the losses, detached, averaged over the estimator's draws; NaN where it has none.
+        The sum of the losses, detached, averaged over the estimator's draws; NaN where it has none. None where a scaled
+        gradient is not finite: alpha then stays.
     """
     blocks = supernet.blocks
     draws = [
@@ -59,8 +59,8 @@ def arch_step(
     finally:
         supernet.close()
     totals, gradients = _fetch(found, draws, ranks or Ranks())
-    if scale != 1 and not all(torch.isfinite(of_gates).all() for draw in gradients for of_gates in draw):
-        return totals.mean()
+    if scale and not all(torch.isfinite(of_gates).all() for draw in gradients for of_gates in draw):
+        return None
     weights = estimator.weigh(totals)
     for number, block in enumerate(blocks):
         drawn = [(openings[number], of_gates[number]) for openings, of_gates in zip(draws, gradients, strict=True)]
@@ -87,7 +87,7 @@ def rehearse(supernet: Supernet, losses: Iterable[Callable[[], Tensor]], estimat
         with _frozen(supernet.weights):
             for loss_of in losses if estimator.draws else ():
                 openings = [estimator.open(block.alpha.detach(), generator, 0.0) for block in supernet.blocks]
-                _run(loss_of, open_gates(supernet, openings), 1.0)
+                _run(loss_of, open_gates(supernet, openings), None)
     finally:
         supernet.close()
 
@@ -123,14 +123,14 @@ def _frozen(weights: Sequence[nn.Parameter]) -> Iterator[None]:
             weight.requires_grad_()
 
 
-def _run(loss_of: Callable[[], Tensor], gates: Tensor | None, scale: float) -> Tensor:
+def _run(loss_of: Callable[[], Tensor], gates: Tensor | None, scale: float | None) -> Tensor:
     """(1 + R of all blocks,) a part's loss and its gates' gradients; without gates it runs without a graph."""
     with torch.set_grad_enabled(gates is not None):
         loss = loss_of()
     if gates is None:
         return loss.view(1)
-    (loss * scale if scale != 1 else loss).backward(inputs=[gates])
-    return torch.cat((loss.detach().view(1), gates.grad / scale if scale != 1 else gates.grad))
+    (loss * scale if scale else loss).backward(inputs=[gates])
+    return torch.cat((loss.detach().view(1), gates.grad / scale if scale else gates.grad))
 
 
 def _fetch(

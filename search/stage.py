@@ -162,7 +162,9 @@ class SearchStage:
         # A run may be gone on with for fewer epochs than it has behind it.
         progress = min(1.0, self.arch_steps / max(1, self.planned_steps - 1))
         how = self.estimator, self.alpha_optimiser, self.generator, progress, self.settings.beta_decay, self.budget
-        arch_step(self.supernet, losses, *how, ranks, self.scaler.get_scale())
+        scale = self.scaler.get_scale() if self.scaler.is_enabled() else None
+        if arch_step(self.supernet, losses, *how, ranks, scale) is None:
+            self.scaler.update(scale / 2)
         self.arch_steps += 1
 
     def loss(self, model: Model, batch: Batch) -> Tensor:

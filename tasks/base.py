@@ -277,10 +277,11 @@ def in_batches(split: Split, batch_size: int, what: str, *results: np.ndarray) -
         what: what to call this in the progress display.
         *results: zeros by sample, into which is written what a batch gave; see ``common.sharing.shared``.
     """
-    order, rng = np.lexsort((split.image_ids, split.sizes)), np.random.default_rng(0)
+    order = np.lexsort((split.image_ids, split.sizes))
     for start in shared(range(0, len(order), batch_size), what, *results):
         indices = order[start : start + batch_size]
-        yield indices, split.batch(split.draw(indices, rng))
+        # Of its own, for whoever does this piece.
+        yield indices, split.batch(split.draw(indices, np.random.default_rng([0, start])))
 
 
 def device_of(model: nn.Module) -> torch.device:

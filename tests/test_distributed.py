@@ -20,7 +20,7 @@ from common import sharing
 from common.errors import UserError
 from engine.distributed import Ranks
 from engine.learning import fewest_parts
-from engine.optim import moments_held
+from engine.optim import memory_held
 from genotypes.genotype import load
 from search.run import main as search
 from tasks.find import task_names
@@ -119,7 +119,7 @@ class Two(Ranks):
 
 def test_weights_that_drift_apart_stop_the_run() -> None:
     weights = [torch.randn(3), torch.randn(2, 2)]
-    Two(0).check_same(weights)
+    Two(0).check_same([*weights, torch.zeros(2)])
     with pytest.raises(UserError, match="the weights of process 1 of 2 are no longer those of process 0"):
         Two(1).check_same(weights)
 
@@ -144,7 +144,7 @@ def test_a_batch_comes_in_as_few_parts_as_fit() -> None:
         if count < 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with moments_held([torch.ones(2)]):
+    with memory_held([torch.ones(2)], 2):
         assert fewest_parts(rehearse, 64) == 4 and tried == [1, 2, 4]
     with pytest.raises(UserError, match="not even one sample at a time fits"):
         fewest_parts(rehearse, 2)
@@ -194,3 +194,24 @@ def test_a_search_in_two_processes_is_the_search_of_one(demo: Path, tmp_path: Pa
     one, other = (load(str(tmp_path / "itm" / f"{name}.json")) for name in ("one", "two"))
     assert (one.encoder, one.decoder) == (other.encoder, other.decoder)
     assert losses(tmp_path, "two") == pytest.approx(losses(tmp_path, "one"), rel=1e-3)
+
+
+def test_processes_draw_other_dropout(demo: Path, tmp_path: Path) -> None:
+    script = tmp_path / "draws.py"
+    script.write_text(
+        "import sys, torch\nfrom engine.runtime import start\nfrom engine.course import reseed\n"
+        "runtime = start('cpu', 0, 'fp32')\nsame = torch.rand(1).item()\nreseed(runtime)\n"
+        "drawn = runtime.ranks.of_all((same, torch.rand(1).item()))\n"
+        "assert drawn[0][0] == drawn[1][0] and drawn[0][1] != drawn[1][1], drawn\n"
+    )
+    two = start_two(script)
+    said, _ = two.communicate(timeout=120)
+    assert two.returncode == 0, said
+
+
+@pytest.mark.slow
+def test_processes_are_started_by_naming_devices(demo: Path, tmp_path: Path) -> None:
+    flags = [*RETRAIN[2:], *SIZES, f"--data.root={demo}", f"--logs={tmp_path}", "--retrain.epochs=1"]
+    command = [sys.executable, "-m", *flags, "--gpu=cpu,cpu", "--version=v"]
+    done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "on cpu, 2 processes" in done.stdout, done.stderr

@@ -500,7 +500,7 @@ def test_parallel_reading_gives_the_same_pack(folder: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(("allowed", "most"), [(40, 0), (128, 2), (100_000, feature_pack.MOST_WORKERS)])
 def test_few_open_files_are_shared_by_few_readers(monkeypatch: pytest.MonkeyPatch, allowed: int, most: int) -> None:
-    monkeypatch.setattr(feature_pack.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(feature_pack, "cores", lambda: 16)
     monkeypatch.setattr(feature_pack.resource, "getrlimit", lambda _: (allowed, allowed))
     assert feature_pack._workers() == most
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from common.errors import run
+from common.errors import UserError, run
 from common.progress import track
 from engine.config import Config, load_config
 from engine.run import Threads, today
@@ -169,6 +169,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     space.validate()
     encoder, decoder = space.encoder.candidates, space.decoder.candidates
     config.model.check_width(config.search.width, [*encoder, *decoder])
+    if "," in config.top.gpu:
+        raise UserError(f"GPU={config.top.gpu} names several GPUs, and a table is of one; name one")
     runtime = start(config.top.gpu, 0, config.top.precision, config.search.width)
     torch.set_num_threads(config.top.threads)
     sizes = sizes_of(config)

@@ -23,7 +23,7 @@ from genotypes.genotype import load
 
 PROJECT = Path(__file__).parents[1]
 OF_THE_RUN = ("version", "resume", "logs", "threads")  # what is said anew
-WHY = ("data", "commit", "versions", "hardware", "precision", "threads")
+WHY = ("data", "commit", "versions", "hardware", "precision", "processes", "threads")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
