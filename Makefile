@@ -9,7 +9,7 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check --editable '.[dev]'
 STEPS := /[MG]B\)|^ *(Installing|Building|Getting|Successfully)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vectors demo-data search retrain evidence profile pareto draw show pack bench growth reproduce test test-slow lint clean
+.PHONY: help setup vectors demo-data search retrain evidence profile pareto report runs draw show pack bench growth reproduce test test-slow lint clean
 
 # The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,
@@ -38,6 +38,8 @@ help:
 	@echo "                             networks, and a verdict     BUDGET=hours JOBS DRY=1 GPU NW ARGS"
 	@echo "  make profile TASK=itm      what operations take here   DATA PROFILE MODEL GPU ARGS (for search.budget.latency)"
 	@echo "  make pareto TASK=itm       scores against costs        SPLIT ARGS=\"cost=parameters\""
+	@echo "  make report RUN=a,b,c      a page that compares runs   OUT=file.html (a search and a training end with their own)"
+	@echo "  make runs                  all runs, as a list         RM=<version> (removes it, after asking)"
 	@echo "  make draw GENO=...         figure of a genotype        OUT=file.svg|png|pdf|dot"
 	@echo "                             (beside its file; logs/drawn/ for published ones and path@epoch)"
 	@echo "  make show CKPT=...         predictions over pictures   DATA DATASET SPLIT FEAT PICTURES COUNT OUT"
@@ -99,6 +101,12 @@ profile: $(READY)
 
 pareto: $(READY)
 	@$(PY) -m tools.pareto $(if $(TASK),--task='$(TASK)') $(if $(SPLIT),--split='$(SPLIT)') $(extra)
+
+report: $(READY)
+	@$(PY) -m report $(if $(RUN),--run='$(RUN)') $(if $(OUT),--out='$(OUT)') $(extra)
+
+runs: $(READY)
+	@$(PY) -m tools.runs $(if $(RM),--rm='$(RM)') $(extra)
 
 draw: $(READY)
 	@$(PY) -m tools.draw $(if $(GENO),--geno='$(GENO)') $(if $(OUT),--out='$(OUT)')

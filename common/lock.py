@@ -55,6 +55,18 @@ def held(path: Path, what: str, remedy: str, say: Callable[[str], None]) -> Iter
         yield file
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the file; as far as can be known, which is nothing on a file system without locks."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no such file, or no locks
+        pass
+    return False
+
+
 def _sign(file: IO[bytes]) -> None:
     """Say who holds the file; where there is no room left for that, it is held all the same."""
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")

@@ -48,10 +48,12 @@ def note(folder: Path, stage: str, argv: Sequence[str] | None, runtime: Runtime,
     write_json(folder / FILE, [*goes(folder), now])
 
 
-def note_threads(folder: Path) -> None:
-    """Add with how many threads this process computed, once that is settled."""
-    *before, now = goes(folder)
-    write_json(folder / FILE, [*before, {**now, "threads": torch.get_num_threads()}])
+def add(folder: Path, **facts: Any) -> None:
+    """Add to what was noted last, or overwrite it: whatever is known only later, such as threads, data and seconds."""
+    noted = goes(folder)
+    if noted:
+        *before, now = noted
+        write_json(folder / FILE, [*before, {**now, **facts}])
 
 
 def goes(folder: Path) -> list[dict[str, Any]]:

@@ -64,6 +64,11 @@ class Course:
         about.note(self.files.log, stage, argv, self.runtime, data)
         return log
 
+    def note(self, **facts: Any) -> None:
+        """Add to what the run was begun with."""
+        if self.runtime.ranks.first:
+            about.add(self.files.log, **facts)
+
     def train(self, stage: Stage, training: Training, options: RunOptions, log: RunLog | Silence) -> None:
         """Train to the last epoch.
 
@@ -78,7 +83,7 @@ class Course:
                 loop.resume(self.state)
         loop.run()
         if self.runtime.ranks.first:
-            about.note_threads(self.files.log)
+            about.add(self.files.log, threads=torch.get_num_threads())
         self.runtime.ranks.wait()  # the first one may still have been writing
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from common.cores import cores
 from common.errors import UserError
 from common.progress import track
+from engine import about
 from engine.batches import EpochBatches, load_epoch
 from engine.learning import fewest_parts
 from engine.log import RunLog, Silence, numbers
@@ -86,7 +87,8 @@ class Loop:
             self._set_threads()
             self._set_parts()
             while self.epoch < self.training.epochs and not self.finished:
-                self._train_epoch(stopped)
+                with self.runtime.part("weights"):
+                    self._train_epoch(stopped)
                 self._close_epoch()
                 if any(self._agreed(stopped)):  # while it was scored
                     self._stop(f"after epoch {self.epoch}/{self.training.epochs}")
@@ -131,7 +133,8 @@ class Loop:
     def _train_epoch(self, stopped: list[int]) -> None:
         if self.step == 0:
             self.totals = {}
-            self.stage.start_epoch(self.epoch)
+            with self.runtime.part("preparation"):
+                self.stage.start_epoch(self.epoch)
         batches = self._batches(self.count)
         steps, saved = len(batches), time.monotonic()
         todo = load_epoch(batches, self.step, self.workers)
@@ -149,7 +152,8 @@ class Loop:
                 self.save()
                 self._stop(f"in {label}, step {self.step}")
             if due:
-                self.save()
+                with self.runtime.part("checkpoints"):
+                    self.save()
                 saved = time.monotonic()
 
     def _agreed(self, *asked: object) -> list[bool]:
@@ -173,16 +177,20 @@ class Loop:
     def _close_epoch(self) -> None:
         means = self._means()
         last = self.epoch + 1 == self.training.epochs
-        scored, self.finished = self.stage.end_epoch(
-            self.epoch, last or (self.epoch + 1) % self.training.val_every == 0
-        )
+        with self.runtime.part("validation"):
+            scored, self.finished = self.stage.end_epoch(
+                self.epoch, last or (self.epoch + 1) % self.training.val_every == 0
+            )
         self.epoch, self.step = self.epoch + 1, 0
         self.log.info(f"epoch {self.epoch}/{self.training.epochs}  {numbers(means)}")
         for group, values in {"train": means, **scored}.items():
             self.log.record(group, self.epoch, values)
         for group, values in scored.items():
             self.log.info(f"    {group}  {numbers(values)}")
-        self.save()
+        with self.runtime.part("checkpoints"):
+            self.save()
+        if self.runtime.ranks.first:
+            about.add(self.files.log, seconds=self.runtime.clock.seconds())
 
     def save(self) -> None:
         """Write the checkpoint from which ``resume`` goes on; all processes have a part in it, the first one writes.

@@ -11,6 +11,7 @@ import torch
 
 from common.errors import UserError
 from engine.allocator import give_back_large_tensors
+from engine.clock import Clock
 from engine.distributed import Ranks, join, launch, local_rank
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -28,12 +29,14 @@ class Runtime:
         seed: the run's seed; every random stream is derived from it by name.
         dtype: in which matrix products run, float32, bfloat16 or float16; weights stay float32.
         ranks: this process among those of the run.
+        clock: where this process's time goes.
     """
 
     device: torch.device
     seed: int
     dtype: torch.dtype = torch.float32
     ranks: Ranks = field(default_factory=Ranks)
+    clock: Clock = field(default_factory=Clock, compare=False)
 
     @property
     def precision(self) -> str:
@@ -55,6 +58,10 @@ class Runtime:
     def scaler(self) -> torch.amp.GradScaler:
         """Keeps gradients above the smallest numbers of float16; in other precisions it does nothing."""
         return torch.amp.GradScaler(self.device.type, SCALE, enabled=self.dtype == torch.float16)
+
+    def part(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """The context whose seconds count to a part of the run."""
+        return self.clock.part(name, self.device)
 
     def rng(self, *name: object) -> np.random.Generator:
         """A random stream that depends on the seed and its name alone, so that any step can be redone."""

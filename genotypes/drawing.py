@@ -49,6 +49,11 @@ def draw(genotype: Genotype, path: str | os.PathLike[str], kinds: Mapping[str, s
     return path
 
 
+def svg(genotype: Genotype, kinds: Mapping[str, str], title: str | None = None) -> str:
+    """The figure as the text of an SVG file; as ``draw``."""
+    return _render(figure(genotype, kinds, title), "svg").decode()
+
+
 def _render(drawn: graphviz.Digraph, format: str) -> bytes:
     try:
         # Imported late: reading and writing genotypes must not depend on a compiled library.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.errors import UserError, brief, did_you_mean
-from common.files import write_json
+from common.files import read_json, write_json
 from genotypes import forms
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -238,3 +238,17 @@ def save_epochs(history: Sequence[Genotype], path: str | os.PathLike[str]) -> No
     path = Path(path)
     write_json(path.with_suffix(".alphas.json"), forms.ours([genotype.as_dict() for genotype in history]), indent=None)
     write_json(path, forms.older([(genotype.encoder, genotype.decoder) for genotype in history]))
+
+
+def load_epochs(path: str | os.PathLike[str]) -> list[Genotype]:
+    """The genotypes that ``save_epochs`` wrote, epoch 0 first.
+
+    Raises:
+        UserError: there are none, or they are damaged.
+    """
+    path = Path(path).with_suffix(".alphas.json")
+    found = read_json(path, "the genotypes of a search by epoch")
+    epochs = found.get("epochs") if isinstance(found, Mapping) else None
+    if not isinstance(epochs, Mapping):
+        raise UserError(f"{path} has no epochs; it should be the genotypes of a search by epoch")
+    return [Genotype.from_dict(epoch) for epoch in epochs.values()]

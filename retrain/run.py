@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -12,6 +13,7 @@ from rich.table import Table
 from audit.leaks import Audit, audit_scoring, audit_training
 from common.errors import UserError, check_known
 from common.files import write_json
+from engine import about
 from engine.batches import first_images
 from engine.config import Config, asks_for_help, load_config, peek
 from engine.course import Course
@@ -21,6 +23,7 @@ from engine.runtime import Runtime, start
 from engine.shortages import allow_files, shortages_told
 from engine.stops import told_how_to_go_on
 from genotypes.genotype import SIDES, Genotype, load, published
+from report.page import leave
 from retrain.model import Trained, build, restore, save, trained_for, width_of
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
@@ -112,14 +115,30 @@ def train(config: Config, genotype: Genotype, runtime: Runtime, files: RunFiles,
         task.split(name)  # whatever is wrong with it is better said before the training than after
     audit = audit_training(task, opened=task.final_splits, made=genotype.provenance).enforce(config.top.allow_leak)
     log = course.open("retrain", config.as_dict(), argv, task.identity, len(audit.all_leaks))
+    course.note(**facts(task, stage, audit))
     for line in [*files.remarks, *audit.lines, *task.remarks, *describe(task, genotype, stage)]:
         log.info(line)
     course.train(stage, settings, config.top, log)
     with told_how_to_go_on(files, log):
         trained = restore(files.best, task, genotype)
-        for line in beside_supernet(task, genotype, trained, runtime, settings.batch_size):
+        beside = [*beside_supernet(task, genotype, trained, runtime, settings.batch_size)]
+        for line in beside:
             log.info(line)
+        course.note(diagnosis=beside, chance=stage.chance)
         report(config, task, files.best, trained, runtime, task.final_splits, log, files, audit)
+
+
+def facts(task: Task, stage: RetrainStage, audit: Audit) -> dict[str, Any]:
+    """What a report says of a training besides its configuration."""
+    return {
+        "title": task.title,
+        "objective": task.objective,
+        "samples": {"training": len(stage.split), "validation": len(stage.val)},
+        "words": len(task.words),
+        "weights": sum(p.numel() for p in stage.model.parameters()),
+        "audit": audit.as_dict(),
+        "remarks": list(task.remarks),
+    }
 
 
 def describe(task: Task, genotype: Genotype, stage: RetrainStage) -> Iterator[str]:
@@ -199,13 +218,13 @@ def report(
 ) -> None:
     """Score a trained network on splits; write numbers and predictions; say where they are."""
     model, epoch = trained.model.to(runtime.device), trained.epoch
-    written, results = [], {}
+    written, results, guessed, notes = [], {}, {}, {}
     for name in splits:
-        with eval_mode(model), runtime.autocast():
+        with runtime.part("test"), eval_mode(model), runtime.autocast():
             found = task.evaluate(model, task.split(name), config.retrain.batch_size)
         if not runtime.ranks.first:
             continue
-        results[name] = {**found.metrics, **found.details}
+        results[name], guessed[name], notes[name] = {**found.metrics, **found.details}, found.chance, found.notes
         log.info(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
         if results[name]:
             log.record(f"{BEST}/{name}", epoch, results[name])
@@ -232,11 +251,16 @@ def report(
             "date": today(),
             "audit": audit.as_dict(),
             "metrics": results,
+            "chance": guessed,
+            "notes": notes,
         },
     )
+    if config.top.run == "train":
+        about.add(files.log, seconds=runtime.clock.seconds())
     for what, where in [("network", ckpt), ("numbers", summary), *(("predictions", path) for path in written)]:
         log.info(f"{what:>12}  {where}")
     log.info(f"{'log':>12}  {files.log}")
+    log.info(f"{'report':>12}  {leave(files.log)}")
     log.info(f"next: {next_command(config, ckpt)}")
     log.close()
 

@@ -44,6 +44,7 @@ class RetrainStage:
         self.count = 1
         self.replicated = Replicated(self._losses, model, runtime.ranks)
         self.best = float("-inf")
+        self.chance: dict[str, float] = {}  # what guessing would score on the validation split
 
     def start_epoch(self, epoch: int) -> None:
         """Let the split prepare itself with the model as it stands."""
@@ -74,7 +75,8 @@ class RetrainStage:
         if not validate:
             return {}, False
         with eval_mode(self.model), self.runtime.autocast():
-            metrics = self.task.evaluate(self.model, self.val, self.settings.batch_size).metrics
+            found = self.task.evaluate(self.model, self.val, self.settings.batch_size)
+        metrics, self.chance = found.metrics, found.chance
         if metrics[self.task.objective] > self.best:
             self.best = metrics[self.task.objective]
             self.keep(epoch, metrics)

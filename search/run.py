@@ -12,6 +12,7 @@ from torch import nn
 
 from audit.leaks import Audit, audit_training
 from common.errors import UserError
+from engine import about
 from engine.config import Config, load_config
 from engine.course import Course
 from engine.log import PICKED, RunLog
@@ -22,6 +23,7 @@ from engine.stops import told_how_to_go_on
 from genotypes.drawing import draw
 from genotypes.genotype import Genotype, load, save_epochs
 from genotypes.table import table
+from report.page import leave
 from search.budget import Budget
 from search.diagnosis import Diagnosis, summary, warnings
 from search.mixed import MixedOp
@@ -91,6 +93,7 @@ def run(config: Config, budget: Budget | None, runtime: Runtime, files: RunFiles
     if course.state is None and path.exists():
         raise UserError(f"{path} exists and would be overwritten; choose another VERSION")
     log = course.open("search", config.as_dict(), argv, task.identity, len(audit.all_leaks))
+    course.note(**facts(task, config, stage, audit))
     remarks = [*files.remarks, *audit.lines, *task.remarks]
     log.info("\n".join([*remarks, describe(task, config.space.architectures, stage, runtime)]))
     course.train(stage, config.search, config.top, log)
@@ -126,6 +129,21 @@ def build(task: Task, config: Config, runtime: Runtime) -> Supernet:
     return supernet
 
 
+def facts(task: Task, config: Config, stage: SearchStage, audit: Audit) -> dict[str, Any]:
+    """What a report says of a search besides its configuration."""
+    halves = {"weights": len(stage.split), "architecture": len(stage.arch_split), "validation": len(stage.val)}
+    return {
+        "title": task.title,
+        "objective": task.objective,
+        "samples": halves,
+        "words": len(task.words),
+        "weights": sum(p.numel() for p in stage.supernet.weights),
+        "architectures": config.space.architectures,
+        "audit": audit.as_dict(),
+        "remarks": list(task.remarks),
+    }
+
+
 def describe(task: Task, architectures: int, stage: SearchStage, runtime: Runtime) -> str:
     """What is about to happen, in two lines, and a third about a budget."""
     weights = sum(p.numel() for p in stage.supernet.weights)
@@ -141,7 +159,8 @@ def finish(
     task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, path: Path, audit: Audit
 ) -> None:
     """Write the final genotype and its figure; show the table, how the search went and what to type next."""
-    genotype, diagnosis = complete(selected(stage), task, config, audit), stage.diagnosis()
+    with stage.runtime.part("selection"):
+        genotype, diagnosis = complete(selected(stage), task, config, audit), stage.diagnosis()
     if not stage.runtime.ranks.first:
         return
     genotype.save(path)
@@ -153,7 +172,17 @@ def finish(
     log.info(table(genotype))
     if stage.budget is not None:
         log.info(budget_line(stage.budget, stage.supernet.numbers()))
-    for line in summary(diagnosis, genotype.supernet):
+    lines, last = summary(diagnosis, genotype.supernet), last_words(genotype, diagnosis, path, config)
+    *warned, after = last
+    about.add(
+        files.log,
+        seconds=stage.runtime.clock.seconds(),
+        chance=stage.chance,
+        diagnosis=lines,
+        warnings=warned,
+        next=after,
+    )
+    for line in lines:
         log.info(line)
     for what, where in (
         ("genotype", path),
@@ -161,9 +190,10 @@ def finish(
         ("every epoch", files.architectures),
         ("checkpoint", files.last),
         ("log", files.log),
+        ("report", leave(files.log)),
     ):
         log.info(f"{what:>12}  {where}")
-    for line in last_words(genotype, diagnosis, path, config):
+    for line in last:
         log.info(line)
     log.close()
 

@@ -89,6 +89,7 @@ class SearchStage:
         self.began = {name: alpha.detach().clone() for name, alpha in supernet.choices().items()}
         self.start = supernet.probabilities()
         self.history: list[Genotype] = []
+        self.chance: dict[str, float] = {}  # what guessing would score on the validation split
 
     def start_epoch(self, epoch: int) -> None:
         """Each part mines its own negatives, with the most probable path."""
@@ -116,7 +117,8 @@ class SearchStage:
         norm = optim.step(self.optimiser, lr, self.settings.clip, self.scaler)
         self.weight_steps += 1
         if self._moves_alpha(epoch) and self.weight_steps % self.settings.alpha_every == 0:
-            self._arch_step()
+            with self.runtime.part("architecture"):
+                self._arch_step()
         return {**add_up(found, ranks), "grad_norm": norm}
 
     def rehearse(self, parts: Sequence[Batch], everything: bool = False) -> None:
@@ -197,7 +199,9 @@ class SearchStage:
     def validated(self) -> dict[str, float]:
         """Metrics of the path chosen now on the validation split."""
         with eval_mode(self.supernet.model), self.runtime.autocast():
-            return self.task.evaluate(self.supernet.model, self.val, self.settings.batch_size).metrics
+            found = self.task.evaluate(self.supernet.model, self.val, self.settings.batch_size)
+        self.chance = found.chance
+        return found.metrics
 
     def genotype(self) -> Genotype:
         """The path chosen now, with all probabilities and whether the search has moved any of them."""

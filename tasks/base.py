@@ -57,6 +57,9 @@ class Evaluation:
     details: dict[str, float] = field(default_factory=dict)  # finer numbers, for a report but not for every epoch
     predictions: Any = None  # JSON-able; None where the task has none
     notes: list[str] = field(default_factory=list)  # lines for people: protocol, pool sizes
+    chance: dict[str, float] = field(
+        default_factory=dict
+    )  # what guessing would score, of the metrics where it is known
 
 
 class Split(ABC):

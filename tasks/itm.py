@@ -383,11 +383,12 @@ class ImageTextMatching(Task):
                 notes.append(f"shortlist of {k}: {whole:,} of {scores.size:,} pairs scored by the whole network")
         mean = {name: float(np.mean([fold[name] for fold in scored])) for name in scored[0]}
         first_pool = counts[pools[0]]
+        guessed = chance(first_pool)
         note = (
             f"protocol {split.protocol or 'whole split'}: {len(pools)} pool(s) of {len(first_pool)} images and "
-            f"{first_pool.sum()} captions; rsum by chance {chance(first_pool):.1f}"
+            f"{first_pool.sum()} captions; rsum by chance {guessed:.1f}"
         )
-        return Evaluation(mean, notes=[note, *notes])
+        return Evaluation(mean, notes=[note, *notes], chance={"rsum": guessed})
 
     def showcase(self, model: Model, split: ItmSplit, indices: np.ndarray) -> list[Prediction]:
         """The captions of the whole split that match each image best; regions by their weight for the first one."""

@@ -255,7 +255,8 @@ class VisualGrounding(Task):
             f"{len(split)} phrases; a region by chance would score {100 * chance.mean():.2f}; "
             f"{100 * (chance > 0).mean():.2f} % have a region that overlaps the true box by half"
         )
-        return Evaluation({"accuracy": float(100 * hit.mean())}, predictions=predictions, notes=[note])
+        found, guessed = ({"accuracy": float(100 * part.mean())} for part in (hit, chance))
+        return Evaluation(found, predictions=predictions, notes=[note], chance=guessed)
 
     def save_predictions(self, predictions: Any, folder: Path, version: str, split: str) -> list[Path]:
         """Write a box and its score for every phrase."""

@@ -329,6 +329,7 @@ class VisualQuestionAnswering(Task):
             by_kind(accuracy, samples.question_types[rows]),
             predictions,
             [note, *samples.notes, *self._caution],
+            {"accuracy": float(100 * chance)},
         )
 
     def save_predictions(self, predictions: Any, folder: Path, version: str, split: str) -> list[Path]:

@@ -11,6 +11,8 @@ import pytest
 from common.errors import UserError
 from engine.loop import Loop
 from genotypes.genotype import load
+from report.facts import run_of
+from report.page import LARGEST
 from retrain.run import main as retrain
 from search.run import main as search
 from tasks.find import find_task, task_names
@@ -66,6 +68,9 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
     assert 0 <= picked["picked/percentile"] <= 100 and picked["picked/val_images"] <= 5
     assert "supernet's loss: pick " in said
 
+    assert run_of(Path("logs/log/found")).standing == genotype.supernet
+    assert Path("logs/log/found/report.html").stat().st_size < LARGEST
+
     retrain([f"--geno={path}", *settings("retrain", task, demo, "trained")[1:]])
     # The profile's retraining validates the same images as the search, so its best epoch is what was retrained.
     objective = find_task(task)[0].objective
@@ -76,6 +81,14 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
     numbers = json.loads(Path("logs/ckpts/result_test/metrics_trained.json").read_text())
     assert best.exists() and numbers["task"] == task
     assert numbers["cost"] == genotype.cost  # of the same width
+    told = run_of(Path("logs/log/trained"))
+    scored = {split: metrics for split, metrics in numbers["metrics"].items() if metrics}
+    assert sum(map(len, scored.values())) == len(told.scores)
+    for score in told.scores:
+        assert scored[score.split][score.metric] == score.value
+        assert score.chance == numbers["chance"][score.split].get(score.metric)
+    assert told.best.chance is not None and {"weights", "validation", "test"} <= set(told.seconds)
+    assert Path("logs/log/trained/report.html").exists()
     capsys.readouterr()
     retrain(["--run=test", f"--ckpt={best}", *settings("retrain", task, demo, "again")[1:]])
     again = json.loads(Path("logs/ckpts/result_test/metrics_again_test.json").read_text())

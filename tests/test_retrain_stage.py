@@ -11,6 +11,7 @@ import torch
 from engine.runtime import Runtime
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
+from tasks.base import Evaluation
 
 
 @pytest.mark.parametrize(
@@ -22,9 +23,9 @@ def test_the_best_epoch_is_kept_and_of_equals_the_first(scores: list[float], kep
     split = SimpleNamespace(image_ids=np.arange(4), subset=lambda rows: split)
     model = torch.nn.Linear(2, 2)
 
-    def evaluate(network: torch.nn.Module, *_: object) -> SimpleNamespace:
+    def evaluate(network: torch.nn.Module, *_: object) -> Evaluation:
         assert not network.training and not torch.is_grad_enabled()
-        return SimpleNamespace(metrics={"accuracy": told.pop(0)})
+        return Evaluation({"accuracy": told.pop(0)})
 
     task = SimpleNamespace(split=lambda name: split, evaluate=evaluate, objective="accuracy")
     runtime = Runtime(torch.device("cpu"), seed=0)

@@ -1,0 +1,157 @@
+"""The page itself: facts and charts put into the templates, one HTML file that asks for nothing outside of it"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from common.errors import UserError, why
+from common.files import atomic_write
+from genotypes.drawing import svg
+from genotypes.genotype import SIDES, Genotype
+from report import charts, curves, summary
+from report.checklist import fill_in
+from report.comparison import compare
+from report.facts import Run, run_of
+from report.studies import Study
+from space.ops import OPS
+
+NAME = "report.html"
+TEMPLATES = Path(__file__).parent / "templates"
+LARGEST = 1_000_000  # bytes of a page
+
+
+def leave(folder: Path) -> str:
+    """Write a run's report beside its log, whatever happens: no run may fail for the sake of its report.
+
+    Args:
+        folder: logs/log/<version>.
+
+    Returns:
+        Where it is, or why there is none.
+    """
+    try:
+        return str(write(of_run(run_of(folder)), folder / NAME))
+    except Exception as error:
+        return f"none: {why(error)} (make report RUN={folder.name} tries again)"
+
+
+def write(html: str, path: Path) -> Path:
+    """Write a page, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written, or has grown too large to be read.
+    """
+    content = html.encode()
+    if len(content) > LARGEST:
+        raise UserError(f"the report would take {len(content):,} bytes, more than {LARGEST:,}; name fewer runs")
+    with atomic_write(path, "wb") as file:
+        file.write(content)
+    return path
+
+
+def of_run(run: Run) -> str:
+    """The page of one run."""
+    rows = sum(len(block.candidates) for block in run.blocks)
+    shown = run.blocks[: charts.MOST_CELLS // 2]
+    figures = [(group, [(curves.label(n), run.series[n]) for n in group.names]) for group in curves.groups([run])]
+    return _render(
+        "run.html.jinja",
+        title=f"{run.version}: {run.stage} for {run.title}",
+        run=run,
+        figure=_figure(run.genotype, "g"),
+        heats=[(block, charts.heat(block, charts.MOST_CELLS * len(block.candidates) // rows)) for block in shown],
+        kinds=curves.kinds(run),
+        figures=[
+            (group, drawn, charts.lines(group.title, drawn, curves.guessing(run, group))) for group, drawn in figures
+        ],
+        splits=list(dict.fromkeys(score.split for score in run.scores)),
+        table=_table(run),
+        reach=max((max(abs(s.low), abs(s.high)) for block in run.blocks for s in block.swaps), default=1.0) or 1.0,
+        checklist=fill_in([run], []),
+    )
+
+
+def _table(run: Run) -> dict[str, dict[str, Any]]:
+    """Scores by metric and split; what counts stands first."""
+    found: dict[str, dict[str, Any]] = {}
+    for score in sorted(run.scores, key=lambda score: score.metric != run.objective):
+        found.setdefault(score.metric, {})[score.split] = score
+    return found
+
+
+def of_several(runs: Sequence[Run], studies: Sequence[Study]) -> str:
+    """The page of several runs beside each other, with the studies of their tasks."""
+    names = [name for group in curves.groups(runs, 1) for name in group.names]
+    figures = [(name, [(run.version, run.series[name]) for run in runs if name in run.series]) for name in names]
+    strips = [
+        charts.strips(
+            f"{study.metric} by group", study.groups, (f"best of {study.best_of[0]} random", study.best_of[1])
+        )
+        for study in studies
+    ]
+    return _render(
+        "several.html.jinja",
+        title=" and ".join(run.version for run in runs[:3]) + (f" and {len(runs) - 3} more" if runs[3:] else ""),
+        compared=compare(runs),
+        figures=[(name, drawn, charts.lines(name, drawn)) for name, drawn in figures],
+        studies=list(zip(studies, strips, strict=True)),
+        genotypes=[(run, _figure(run.genotype, f"g{number}", run.version)) for number, run in enumerate(runs)],
+        checklist=fill_in(runs, studies),
+    )
+
+
+def _figure(genotype: Genotype | None, prefix: str, title: str | None = None) -> Markup | str:
+    """The genotype's figure for the page, or why there is none."""
+    if genotype is None:
+        return "No architecture is known of this run yet."
+    try:
+        drawn = svg(genotype, {name: op.kind for name, op in OPS.items()}, title)
+    except UserError as error:
+        return f"No figure: {error}"
+    return inline(drawn, prefix, f"Encoder with {len(genotype.encoder)}, decoder with {len(genotype.decoder)} blocks")
+
+
+def inline(drawn: str, prefix: str, label: str) -> Markup:
+    """An SVG file as part of a page: no prolog, no names of formats, ids that nothing else on the page has.
+
+    Args:
+        drawn: what Graphviz made.
+        prefix: begins the ids.
+        label: says what it shows.
+    """
+    body, numbers = drawn[drawn.index("<svg") :], count()
+    body = re.sub(r"<!--.*?-->\s*", "", body, flags=re.DOTALL)
+    body = re.sub(r'\sid="[^"]*"', lambda _: f' id="{prefix}-{next(numbers)}"', body)
+    size = re.search(r'viewBox="[^"]*"', body)
+    opening = f'<svg class="genotype" {size[0] if size else ""} role="img" aria-label="{Markup.escape(label)}">'
+    return Markup(re.sub(r"<svg[^>]*>", lambda _: opening, body, count=1))
+
+
+def _render(template: str, **given: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": charts.number, "text": _text}
+    environment.globals |= {"charts": charts, "summary": summary, "sides": SIDES, "colours": charts.COLOURS}
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    parts = {"style": Markup(style), "script": Markup(script), "digest": digest}
+    return environment.get_template(template).render(**parts, **given)
+
+
+def _text(value: Any) -> str:
+    """A setting as a table shows it."""
+    return "—" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)

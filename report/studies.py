@@ -1,0 +1,102 @@
+"""What a study of evidence found, as its evidence.json holds it: groups of networks, comparisons and the verdict"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import read_json
+from report.charts import Dots
+
+FILE = "evidence.json"
+
+
+@dataclass(frozen=True)
+class Against:
+    """The searched networks against others: the difference, its interval of 95 %, p after Holm, and the word for it."""
+
+    against: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    word: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of evidence.
+
+    Args:
+        version: its name.
+        task: name of the task.
+        metric: what networks are compared by, on the splits named.
+        splits: those reported.
+        recipe: fingerprints of the data, and both stages' settings as ``search:search.epochs``.
+        groups: networks of one kind, searched and random ones among them.
+        comparisons: of the searched networks.
+        best_of: how many random networks cost as much as a search, and what the best of so many is expected to score.
+        verdict: the sentence.
+        notes: what has to be known besides.
+    """
+
+    version: str
+    task: str
+    metric: str
+    splits: tuple[str, ...]
+    recipe: Mapping[str, Any]
+    groups: tuple[Dots, ...]
+    comparisons: tuple[Against, ...]
+    best_of: tuple[int, float]
+    verdict: str
+    notes: tuple[str, ...]
+
+
+def studies_of(logs: Path, tasks: set[str]) -> list[Study]:
+    """The finished studies of some tasks under a logs folder, or in it, where it is a study's own.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    paths = [logs / FILE, *sorted((logs / "evidence").glob(f"*/{FILE}"))]
+    found = [study_of(path) for path in paths if path.exists()]
+    return [study for study in found if study.task in tasks]
+
+
+def study_of(path: Path) -> Study:
+    """Read a study.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    given = read_json(path, "the result of a study")
+    try:
+        return Study(
+            version=path.resolve().parent.name,
+            task=given["task"],
+            metric=given["metric"],
+            splits=tuple(given["splits"]["reported"]),
+            recipe=dict(given["recipe"]),
+            groups=tuple(_dots(group) for group in given["groups"]),
+            comparisons=tuple(_against(one, given["verdict"]["words"]) for one in given["comparisons"]),
+            best_of=(int(given["k"]), float(given["expected_best"])),
+            verdict=given["verdict"]["sentence"],
+            notes=tuple(given["notes"]),
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{path} is no result of a study; run make evidence again, which writes it anew") from error
+
+
+def _dots(group: Mapping[str, Any]) -> Dots:
+    means = {one["name"]: sum(one["scores"]) / len(one["scores"]) for one in group["networks"]}
+    interval = group["interval"] or {"low": None, "high": None}
+    return Dots(f"{group['name']} ({len(means)})", means, float(group["mean"]), interval["low"], interval["high"])
+
+
+def _against(one: Mapping[str, Any], words: Mapping[str, str]) -> Against:
+    interval = one["interval"]
+    numbers = (float(value) for value in (one["difference"], interval["low"], interval["high"], one["p_holm"]))
+    return Against(one["against"], *numbers, words[one["against"]])

@@ -1,0 +1,161 @@
+"""What stands at the head of a report: a run in a few sentences, its most important numbers, and its set-up"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from report.charts import number
+from report.facts import Run
+
+BUDGETS = ("parameters", "flops", "latency")
+
+
+class Number(NamedTuple):
+    """A number with its name, and what stands beside it to hold it against."""
+
+    name: str
+    value: float
+    beside: str = ""
+
+
+def numbers(run: Run) -> list[Number]:
+    """The numbers that tell a run."""
+    return [*_scores(run), *_standing(run), *_sizes(run)]
+
+
+def _scores(run: Run) -> Iterator[Number]:
+    for score in run.scores:
+        if score.metric == run.objective:
+            weights = ", with the supernet's weights" if run.stage == "search" else ""
+            guess = "" if score.chance is None else f"guessing: {number(score.chance)}"
+            yield Number(f"{score.metric} on {score.split}{weights}", score.value, guess)
+    if run.stage == "retrain" and (series := run.series.get(f"val/{run.objective}")):
+        best = max(series.values)
+        epoch = series.epochs[series.values.index(best)]
+        yield Number(
+            "best epoch by validation", epoch, f"{run.objective} {number(best)}; {max(series.epochs)} epochs in all"
+        )
+
+
+def _standing(run: Run) -> Iterator[Number]:
+    names = {
+        "loss": "supernet's loss of the pick",
+        "argmax_loss": "supernet's loss of the most probable path",
+        "random_loss": "supernet's loss of random paths, median",
+        "percentile": "random paths better than the pick, percent",
+    }
+    yield from (Number(said, run.standing[name]) for name, said in names.items() if name in run.standing)
+    if (series := run.series.get("search/alpha_entropy")) and run.stage == "search":
+        yield Number("entropy of alpha in the end, nats", series.values[-1], f"at first {number(series.values[0])}")
+
+
+def _sizes(run: Run) -> Iterator[Number]:
+    sizes = ", ".join(f"{key} {number(run.cost[key])}" for key in ("width", "regions", "tokens") if key in run.cost)
+    for name in ("parameters", "flops"):
+        if name in run.cost:
+            yield Number(f"backbone: {name}", run.cost[name], sizes)
+    for name in ("weights", "words"):
+        if isinstance(value := run.about.get(name), int):
+            whole = "the supernet's" if run.stage == "search" else "the network's"
+            yield Number(name if name == "words" else f"weights, all of {whole}", value)
+    if run.seconds:
+        yield Number("seconds, all parts together", sum(run.seconds.values()))
+
+
+def abstract(run: Run) -> list[str]:
+    """The run in sentences."""
+    return [*(_searched(run) if run.stage == "search" else _trained(run)), *_outcome(run)]
+
+
+def _searched(run: Run) -> Iterator[str]:
+    sides = [_side(run, side) for side in ("encoder", "decoder")]
+    among = f" among {run.about['architectures']:,}" if isinstance(run.about.get("architectures"), int) else ""
+    yield f"A search for the architecture of a network for {_title(run)}{among}: {' and '.join(filter(None, sides))}."
+    how = [f"{key} {run.setting(f'search.{key}')}" for key in ("estimator", "sampler", "selector")]
+    epochs, width = (run.setting(f"search.{key}") for key in ("epochs", "width"))
+    yield f"It was set to take {epochs} epochs with {', '.join(how)}, width {width}{_seed(run)}."
+
+
+def _side(run: Run, side: str) -> str:
+    candidates = run.setting(f"space.{side}.candidates")
+    count = len(candidates) if isinstance(candidates, list) else "?"
+    return f"{run.setting(f'space.{side}.blocks')} {side} blocks with a choice of {count} operations"
+
+
+def _trained(run: Run) -> Iterator[str]:
+    blocks = (
+        f"{len(run.genotype.encoder)} encoder and {len(run.genotype.decoder)} decoder blocks" if run.genotype else ""
+    )
+    yield f"A network for {_title(run)}{f' of {blocks}' if blocks else ''}, trained from scratch{_seed(run)}."
+    if run.setting("retrain.epochs") is not None:
+        epochs, width, batch, lr = (run.setting(f"retrain.{key}") for key in ("epochs", "width", "batch_size", "lr"))
+        yield f"It was set to take {epochs} epochs with width {width}, batches of {batch}, rate {lr}."
+
+
+def _title(run: Run) -> str:
+    """The task's title within a sentence."""
+    return run.title[:1].lower() + run.title[1:]
+
+
+def _seed(run: Run) -> str:
+    return "" if run.setting("seed") is None else f", seed {run.setting('seed')}"
+
+
+def _outcome(run: Run) -> Iterator[str]:
+    if run.best:
+        guess = "" if run.best.chance is None else f", where guessing scores {number(run.best.chance)}"
+        with_ = " with the supernet's weights" if run.stage == "search" else ""
+        yield f"It scores {run.best.metric} {number(run.best.value)} on {run.best.split}{with_}{guess}."
+    if run.state != "done":
+        yield f"The run is {run.state}; what stands here is how far it came."
+
+
+class Fact(NamedTuple):
+    """Something about a run in words."""
+
+    name: str
+    text: str
+
+
+def setup(run: Run) -> list[Fact]:
+    """What was run, on what, and where; whatever is not known is left out."""
+    about = run.about
+    given = {
+        "task": f"{run.title} ({run.task})" if run.title != run.task else run.task,
+        "data": run.setting("data.root"),
+        "data set": run.setting("data.dataset"),
+        "fingerprint of the data": _pairs(about.get("data")),
+        "samples": ", ".join(f"{number(count)} {what}" for what, count in run.samples.items()),
+        "space": " and ".join(filter(None, (_space(run, side) for side in ("encoder", "decoder")))),
+        "budget": ", ".join(f"{kind} {run.setting(f'search.budget.{kind}')}" for kind in _budgets(run)),
+        "genotype": run.setting("geno"),
+        "seed": run.setting("seed"),
+        "begun": about.get("date"),
+        "gone on with": f"{about['goes'] - 1} times" if about.get("goes", 1) > 1 else None,
+        "hardware": _pairs(about.get("hardware")),
+        "threads": about.get("threads"),
+        "precision": about.get("precision"),
+        "versions": _pairs(about.get("versions")),
+        "commit": about.get("commit"),
+        "leak audit": run.audit and run.audit.removeprefix("leak audit: "),
+    }
+    return [Fact(name, str(value)) for name, value in given.items() if value not in (None, "")]
+
+
+def _budgets(run: Run) -> list[str]:
+    return [kind for kind in BUDGETS if run.setting(f"search.budget.{kind}") is not None]
+
+
+def _pairs(given: Any) -> str:
+    """A mapping as words; anything else as it is."""
+    if isinstance(given, dict):
+        return ", ".join(f"{key} {value}" for key, value in given.items() if value is not None)
+    return "" if given is None else str(given)
+
+
+def _space(run: Run, side: str) -> str:
+    candidates = run.setting(f"space.{side}.candidates")
+    if not isinstance(candidates, list):
+        return ""
+    return f"{side}: {run.setting(f'space.{side}.blocks')} blocks of {', '.join(map(str, candidates))}"

@@ -1,0 +1,159 @@
+"""The facts of a report are those of the files; damaged and missing files are told from each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_run
+
+from common.errors import UserError
+from common.lock import held
+from report.checklist import NOT, PART, YES, fill_in
+from report.comparison import compare
+from report.facts import Score, run_of
+from report.studies import studies_of
+from report.summary import numbers
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_facts_of_a_search_are_those_of_its_files() -> None:
+    run = run_of(tiny_run.search())
+    assert (run.stage, run.state, run.task, run.objective) == ("search", "done", "vgd", "accuracy")
+    records = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    for name, series in run.series.items():
+        assert list(zip(series.epochs, series.values, strict=True)) == [
+            (record["epoch"], record[name]) for record in records if name in record
+        ]
+    genotype = json.loads(Path("genotypes/searched/vgd/found.json").read_text())
+    assert list(run.genotype.decoder) == genotype["decoder"] and run.cost == genotype["cost"]
+    assert run.scores == (Score("val", "accuracy", 78.125, 12.5),)
+    assert genotype["supernet"] == run.standing
+    assert run.seconds == tiny_run.GO["seconds"] and run.samples == tiny_run.GO["samples"]
+    assert run.command[-1] == "'--data.root=my data'"
+
+
+def test_blocks_have_the_probabilities_of_every_epoch_and_settle_where_their_argmax_last_changed() -> None:
+    encoder, first, second = run_of(tiny_run.search()).blocks
+    epochs = json.loads(Path("logs/ckpts/arch/found.alphas.json").read_text())["epochs"]
+    for place, candidate in enumerate(first.candidates):
+        said = [epoch["probabilities"]["decoder"][0][candidate] for epoch in epochs.values()]
+        assert list(first.probabilities[place]) == said
+    # The first epoch has no architecture step behind it. Argmax: ff after 2, sa after 3, ff after 4.
+    assert (encoder.settled, first.settled, second.settled) == (4, 2, 2)
+    assert (encoder.picked, encoder.most_probable) == ("feed_forward", "feed_forward")
+    assert encoder.probability == pytest.approx(0.7)
+    assert [swap.operation for swap in first.swaps] == ["self_att_64", "feed_forward"]
+
+
+def test_the_scores_of_a_training_are_those_of_its_file_and_scoring_again_adds_to_them() -> None:
+    folder = tiny_run.training()
+    assert run_of(folder).scores == (
+        Score("testA", "accuracy", 81.5, 11.0),
+        Score("testA", "how many", 33.25, None),
+        Score("testB", "accuracy", 70.0625, None),
+    )
+    again = json.loads(Path("logs/ckpts/result_test/metrics_trained.json").read_text())
+    again |= {"metrics": {"val": {"accuracy": 80.5}}, "chance": {}}
+    Path("logs/ckpts/result_test/metrics_trained_val.json").write_text(json.dumps(again))
+    assert run_of(folder).scores[-1] == Score("val", "accuracy", 80.5, None)
+    best = next(one for one in numbers(run_of(folder)) if one.name.startswith("best epoch"))
+    assert best.value == 3 and "80.50" in best.beside
+
+
+def test_seconds_of_all_goes_count() -> None:
+    folder = tiny_run.training()
+    (folder / "run.json").write_text(json.dumps([tiny_run.GO, tiny_run.GO]))
+    assert run_of(folder).seconds == {name: 2 * value for name, value in tiny_run.GO["seconds"].items()}
+
+
+def test_a_run_that_left_nothing_but_numbers_is_told_as_far_as_they_go() -> None:
+    folder = tiny_run.training()
+    for path in (folder / "run.json", folder / "config.yaml", Path("logs/ckpts/result_test/metrics_trained.json")):
+        path.unlink()
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 4, "val/accuracy": NaN}\n[1]\n{"epoch": "x"}\n{"epoch": 5, "val/accu')
+    run = run_of(folder)
+    assert run.scores == (Score("testA", "accuracy", 81.5, None),)
+    assert run.series["val/accuracy"].values == (70.0, 75.0, 80.5, 79.0)
+    assert run.genotype is None and not run.command and run.objective == "accuracy"
+
+
+def test_a_run_is_running_while_it_is_held_and_stopped_after() -> None:
+    folder = tiny_run.search()
+    kept = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if "picked" not in line]
+    (folder / "metrics.jsonl").write_text("\n".join(kept))
+    with held(folder / ".lock", "it", "wait", print):
+        assert run_of(folder).state == "running"
+    assert run_of(folder).state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("logs/log/found/run.json", "{}"),
+        ("logs/log/found/run.json", "[1]"),
+        ("logs/log/found/config.yaml", "- 1"),
+        ("logs/ckpts/arch/found.alphas.json", "{}"),
+        ("logs/ckpts/arch/found.alphas.json", '{"epochs": {"epoch0": {"encoder": 3, "decoder": []}}}'),
+        ("genotypes/searched/vgd/found.json", "{"),
+        ("logs/ckpts/result_test/metrics_found.json", "[]"),
+    ],
+)
+def test_what_is_damaged_is_named(name: str, text: str) -> None:
+    folder = tiny_run.search()
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text(text)
+    with pytest.raises(UserError):
+        run_of(folder)
+
+
+def test_only_differences_are_compared_and_differing_blocks_are_marked() -> None:
+    runs = [run_of(tiny_run.search("a")), run_of(tiny_run.search("b", width=128)), run_of(tiny_run.training("c", 1))]
+    compared = compare(runs)
+    rows = {row.key: row.values for row in compared.settings}
+    assert rows["search.width"] == (64, 128, None) and rows["seed"] == (0, 0, 1)
+    assert not {"version", "task", "search.epochs", "retrain.epochs"} & set(rows)
+    assert not any(place.differs for place in compared.places)
+    scores = {(row.split, row.metric): [score and score.value for score in row.scores] for row in compared.scores}
+    assert scores["val", "accuracy"] == [78.125, 78.125, None] and scores["testA", "accuracy"] == [None, None, 81.5]
+    genotype = Path("genotypes/searched/vgd/b.json")
+    genotype.write_text(genotype.read_text().replace('"decoder": [\n    "guided_att_64"', '"decoder": [\n    "gelu"'))
+    differing = [place for place in compare([runs[0], run_of(Path("logs/log/b"))]).places if place.differs]
+    assert [(place.side, place.number, place.operations) for place in differing] == [
+        ("decoder", 1, ("guided_att_64", "gelu"))
+    ]
+
+
+def test_the_checklist_says_what_is_not_done() -> None:
+    tiny_run.study()
+    found, trained = run_of(tiny_run.search()), run_of(tiny_run.training())
+    alone = {item.question: item.answer for item in fill_in([found], [])}
+    assert len(alone) == 16
+    assert alone["comparison with random search"] == NOT and alone["ablation studies"] == NOT
+    assert alone["hyperparameters and seeds of the final training"] == NOT
+    studies = studies_of(Path("logs"), {"vgd"})
+    together = {item.question: (item.answer, item.because) for item in fill_in([found, trained], studies)}
+    assert together["comparison with random search"] == (YES, "study vgd: better: searched networks are better")
+    tiny_run.study(width=128)  # a recipe that no run here was made under
+    other = {item.question: item.answer for item in fill_in([found, trained], studies_of(Path("logs"), {"vgd"}))}
+    assert other["comparison with random search"] == NOT
+    assert together["time of the whole method, end to end"][0] == YES
+    assert together["tabular or surrogate benchmarks"][0] == NOT
+    assert together["performance over time"][0] == PART
+
+
+def test_a_study_is_read_as_it_was_written_and_one_of_another_task_stays_out() -> None:
+    path = tiny_run.study()
+    (one,) = studies_of(Path("logs"), {"vgd"})
+    assert one.groups[1].values == {"random 0": 76.0, "random 1": 77.5, "random 2": 74.0}
+    assert one.groups[2].low is None and one.best_of == (3, 77.25)
+    assert studies_of(Path("logs"), {"itm"}) == []
+    path.write_text("{}")
+    with pytest.raises(UserError, match="no result of a study"):
+        studies_of(Path("logs"), {"vgd"})

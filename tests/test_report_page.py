@@ -1,0 +1,181 @@
+"""Pages: sound HTML that asks for nothing outside, numbers as in the files, hostile texts as texts; no failed run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import tiny_run
+
+from common.errors import UserError
+from report import charts
+from report.facts import Series, run_of
+from report.page import LARGEST, NAME, leave, of_run, of_several, write
+from report.run import main
+from report.studies import studies_of
+from report.summary import numbers
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+EVIL = "<script>alert(1)</script>\"'><img src=http://x.y/z onerror=alert(2)>"
+
+
+class Page(HTMLParser):
+    """What a page is made of; refuses tags that do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.values: dict[str, list[float]] = {}
+        self.table = ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        assert len(given) == len(attrs), f"an attribute twice in {tag}"
+        self.tags.append((tag, given))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.table = given.get("id") or ""
+        if given.get("data-value") is not None:
+            self.values.setdefault(self.table, []).append(float(given["data-value"]))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def several(*folders: Path) -> str:
+    return of_several([run_of(folder) for folder in folders], studies_of(Path("logs"), {"vgd"}))
+
+
+def pages() -> list[str]:
+    found, trained = tiny_run.search(), tiny_run.training()
+    tiny_run.study()
+    return [of_run(run_of(found)), of_run(run_of(trained)), several(found, trained, tiny_run.search("b", width=128))]
+
+
+def test_pages_are_sound_and_ask_for_nothing_outside() -> None:
+    for text in pages():
+        page = Page(text)
+        ids = [given["id"] for _, given in page.tags if "id" in given]
+        assert len(ids) == len(set(ids))
+        for tag, given in page.tags:
+            assert tag not in ("link", "img", "iframe", "object", "base")
+            assert not {"src", "href", "xlink:href", "action", "srcset"} & set(given)
+            assert not any(name.startswith("on") for name in given)
+            assert tag != "svg" or given.get("aria-label")
+        assert "url(" not in text and "@import" not in text and not re.search(r"https?://", text)
+        assert len(text.encode()) < LARGEST
+
+
+def test_every_number_of_the_summary_is_one_of_the_files() -> None:
+    run = run_of(tiny_run.search())
+    shown = Page(of_run(run)).values["summary"]
+    assert shown == [one.value for one in numbers(run)]
+    genotype = json.loads(Path("genotypes/searched/vgd/found.json").read_text())
+    go, total = tiny_run.GO, sum(tiny_run.GO["seconds"].values())
+    known = [*genotype["supernet"].values(), *genotype["cost"].values(), go["words"], go["weights"], total, 0.25]
+    assert len(shown) >= 9 and set(shown) <= set(known)
+
+
+def test_every_score_of_a_training_is_one_of_its_file() -> None:
+    page = Page(of_run(run_of(tiny_run.training())))
+    assert sorted(page.values["scores"]) == [33.25, 70.0625, 81.5]
+    assert sorted(page.values["time"])[:3] == [3.0, 4.25, 10.5]
+    assert page.values["summary"][:3] == [81.5, 70.0625, 3]
+
+
+def test_what_runs_say_stays_text() -> None:
+    go = {key: EVIL if isinstance(value, str) else value for key, value in tiny_run.GO.items()}
+    go |= {"diagnosis": [EVIL], "warnings": [EVIL], "remarks": [EVIL], "samples": {EVIL: 3}, "seconds": {EVIL: 1.0}}
+    go |= {"hardware": {EVIL: EVIL}, "command": ["python", EVIL], "data": EVIL, "audit": {"line": EVIL}}
+    folder = tiny_run.search("evil", go, estimator=EVIL, **{EVIL: EVIL})
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.writelines(
+            json.dumps({"epoch": e, f"val/{EVIL}": 1.0 * e, f"search/decoder/{EVIL}": 9.0}) + "\n" for e in (1, 2)
+        )
+    genotype = Path("genotypes/searched/vgd/evil.json")
+    genotype.write_text(genotype.read_text().replace('"feed_forward"', json.dumps(EVIL)))
+    trained = tiny_run.training("t", metrics={EVIL: {EVIL: 3.0, "accuracy": 4.0}})
+    hostile = folder.rename(folder.with_name(EVIL.replace("/", "|")))
+    for text in (of_run(run_of(hostile)), of_run(run_of(trained)), several(hostile, trained)):
+        page = Page(text)
+        assert [tag for tag, _ in page.tags].count("script") == 1
+        assert not any(tag == "img" for tag, _ in page.tags)
+        assert not any(name.startswith("on") for _, given in page.tags for name in given)
+        assert "alert(1)" in text
+
+
+def test_hundreds_of_epochs_and_the_published_space_stay_small() -> None:
+    folder = tiny_run.search()
+    epoch = json.loads(Path("logs/ckpts/arch/found.alphas.json").read_text())["epochs"]["epoch3"]
+    epoch = {**epoch, "encoder": epoch["encoder"] * 12, "decoder": epoch["decoder"] * 9}
+    epoch["probabilities"] = {
+        side: blocks * (12, 9)[side == "decoder"] for side, blocks in epoch["probabilities"].items()
+    }
+    Path("logs/ckpts/arch/found.alphas.json").write_text(
+        json.dumps({"epochs": {f"epoch{n}": epoch for n in range(500)}})
+    )
+    Path("genotypes/searched/vgd/found.json").write_text(json.dumps(epoch))
+    names = ["train/loss", "train/lr", *(f"val/{n}" for n in range(20))]
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps({"epoch": e, **dict.fromkeys(names, 1.0 / (e + 1))}) + "\n" for e in range(1, 501))
+    text = of_run(run_of(folder))
+    assert len(text.encode()) < LARGEST
+    assert text.count('class="chart heat"') == 30
+
+
+def test_a_page_that_grew_too_large_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="name fewer runs"):
+        write("x" * (LARGEST + 1), tmp_path / "a.html")
+
+
+def test_a_report_that_cannot_be_made_is_one_note() -> None:
+    folder = tiny_run.search()
+    assert leave(folder) == str(folder / NAME) and (folder / NAME).exists()
+    (folder / "run.json").write_text("{")
+    assert leave(folder).startswith("none: ")
+    shutil.rmtree(folder)
+    assert "make report RUN=found tries again" in leave(folder)
+
+
+def test_the_command_writes_beside_the_log_or_for_several_into_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_run.search()
+    tiny_run.training()
+    main(["--run=found"])
+    main(["--run=logs/log/found,trained"])
+    assert capsys.readouterr().out.splitlines() == [
+        "report  logs/log/found/report.html",
+        "report  logs/report/found+trained.html",
+    ]
+    main(["--run=found", "--out=own.html"])
+    assert Path("own.html").read_text() == Path("logs/log/found/report.html").read_text()
+    for wrong, said in (("--run=nothing", "there is no run 'nothing'"), ("--run=,", "names no run")):
+        with pytest.raises(UserError, match=said):
+            main([wrong])
+
+
+@pytest.mark.parametrize(
+    "values", [(0.0,), (3.0, 3.0), (-2.0, -2.0), (1e-7, 3e-7), (0.0, 1e9), (-5.0, 5.0), (99.9, 100)]
+)
+def test_a_scale_holds_its_values_between_its_outer_steps(values: tuple[float, ...]) -> None:
+    found = charts.scale(values)
+    assert found.low <= min(values) <= max(values) <= found.high and found.low < found.high
+    assert found.ticks[0] == found.low and 2 <= len(found.ticks) <= 8
+    drawn = charts.lines("a", [("b", Series("b", tuple(range(1, len(values) + 1)), tuple(map(float, values))))])
+    assert "nan" not in drawn and drawn.count("<circle") == len(values)
