@@ -125,7 +125,7 @@ growth: $(READY)
 	@$(PY) -m benchmarks.growth $(extra)
 
 test: $(READY)
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n auto --maxprocesses=4 --dist loadfile
 
 test-slow: $(READY)
 	@$(PY) -m pytest -m slow -s

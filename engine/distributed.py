@@ -97,6 +97,13 @@ class Ranks(Sharing):
         """Until all have come here."""
         self.totals([])
 
+    def part(self) -> None:
+        """At the end of a run that came to one: whoever leaves without it may fall over threads that still listen."""
+        if not self.alone:
+            self.wait()
+            dist.destroy_process_group()
+            share_with(Sharing())
+
     @contextlib.contextmanager
     def in_turn(self) -> Iterator[None]:
         """The first one goes through, then all others: what it leaves on the disk need not be made twice."""

@@ -109,6 +109,7 @@ def main(demo: str, out: str, count: int) -> None:
         }
     if runtime.ranks.first:
         torch.save(found, Path(out))
+    runtime.ranks.part()
 
 
 if __name__ == "__main__":

@@ -203,6 +203,7 @@ def test_processes_draw_other_dropout(demo: Path, tmp_path: Path) -> None:
         "runtime = start('cpu', 0, 'fp32')\nsame = torch.rand(1).item()\nreseed(runtime)\n"
         "drawn = runtime.ranks.of_all((same, torch.rand(1).item()))\n"
         "assert drawn[0][0] == drawn[1][0] and drawn[0][1] != drawn[1][1], drawn\n"
+        "runtime.ranks.part()\n"
     )
     two = start_two(script)
     said, _ = two.communicate(timeout=120)
