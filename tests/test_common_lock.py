@@ -106,5 +106,5 @@ def test_without_locks_it_goes_on_and_says_so(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot write .*: Is a directory; free the disk or"), hold(tmp_path):
+    with pytest.raises(UserError, match=r"cannot write .*: Is a directory; see to that or"), hold(tmp_path):
         pass
