@@ -8,7 +8,6 @@ import datetime
 import gc
 import json
 import math
-import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from benchmarks.evaluation import EVALUATION, LOADER, SCORING
 from benchmarks.measure import Planned, Result, TooLong, compare, matmul_peak
 from benchmarks.memory import memory_rows
 from benchmarks.steps import BATCH, DEMO_ROWS, LAPTOP_ROWS, RETRAIN, SEARCH
+from common import processor
 from common.arguments import Parser, home_path
 from common.errors import run
 from engine.runtime import PRECISIONS, Runtime, start
@@ -124,7 +124,7 @@ def _facts(runtime: Runtime, peaks: dict[str, float], options: argparse.Namespac
     cuda = runtime.device.type == "cuda"
     return {
         "date": datetime.datetime.now().isoformat(timespec="seconds"),
-        "machine": torch.cuda.get_device_name() if cuda else _processor(),
+        "machine": torch.cuda.get_device_name() if cuda else processor.name(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "precision": runtime.precision,
@@ -133,13 +133,6 @@ def _facts(runtime: Runtime, peaks: dict[str, float], options: argparse.Namespac
         "batch": options.batch,
         "turns": options.turns,
     }
-
-
-def _processor() -> str:
-    for line_ in Path("/proc/cpuinfo").read_text().splitlines():
-        if line_.startswith("model name"):
-            return line_.partition(":")[2].strip()
-    return platform.machine()
 
 
 def line(result: Result) -> str:

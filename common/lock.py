@@ -12,13 +12,13 @@ import socket
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from common.errors import UserError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # what such file systems answer
 SIGNED_BYTES = 4096  # of what a holder says of itself, at most
-_open: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()
+_open: weakref.WeakSet[IO[Any]] = weakref.WeakSet()
 
 
 @contextlib.contextmanager
@@ -51,8 +51,7 @@ def held(path: Path, what: str, remedy: str, say: Callable[[str], None]) -> Iter
                 raise
             say(f"note: the file system of {path.parent} has no locks; see to it that no second process takes {what}")
         _sign(file)
-        _open.add(file)
-        yield file
+        yield kept_from_children(file)
 
 
 def is_held(path: Path) -> bool:
@@ -82,6 +81,12 @@ def _holder(file: IO[bytes]) -> str:
         return f"process {said['process']} on {said['host']} since {said['since']}, or one that it started"
     except (ValueError, KeyError, TypeError):
         return "another process"
+
+
+def kept_from_children(file: IO[Any]) -> IO[Any]:
+    """The file, which processes that are forked from now on close at once, so that they hold no lock of it."""
+    _open.add(file)
+    return file
 
 
 def _let_go() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from common.cores import cores
+from common import processor
 from common.files import read_json, write_json
 from engine.run import commit, today
 from engine.runtime import Runtime
@@ -36,8 +36,8 @@ def note(folder: Path, stage: str, argv: Sequence[str] | None, runtime: Runtime,
         "versions": {name: importlib.metadata.version(name) for name in ("mmnas", "torch", "numpy")}
         | {"python": platform.python_version()},
         "hardware": {
-            "processor": _processor(),
-            "cores": cores(),
+            "processor": processor.name(),
+            "cores": processor.cores(),
             "gpu": torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else None,
         },
         "precision": runtime.precision,
@@ -64,12 +64,3 @@ def goes(folder: Path) -> list[dict[str, Any]]:
     """
     path = folder / FILE
     return read_json(path, "what a run was begun with") if path.exists() else []
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())

@@ -19,8 +19,8 @@ from common.errors import UserError
 from common.sharing import Sharing, share_with
 
 T = TypeVar("T")
-# The first process may pack a hundred thousand images while the others wait. One that dies ends the others at once.
 SHUTDOWN_SECONDS = 600  # which torchrun leaves processes to save, from Ctrl-C on
+# The first process may pack a hundred thousand images while the others wait. One that dies ends the others at once.
 PATIENCE = datetime.timedelta(hours=6)
 
 
@@ -33,12 +33,11 @@ class Ranks(Sharing):
     Args:
         rank: of this process among all.
         size: how many there are.
-        local: its number on its machine.
         beside: how many there are on its machine.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, local: int = 0, beside: int = 1) -> None:
-        self.rank, self.size, self.local, self.beside = rank, size, local, beside
+    def __init__(self, rank: int = 0, size: int = 1, beside: int = 1) -> None:
+        self.rank, self.size, self.beside = rank, size, beside
 
     @property
     def first(self) -> bool:
@@ -97,7 +96,7 @@ class Ranks(Sharing):
         """Until all have come here."""
         self.totals([])
 
-    def part(self) -> None:
+    def close(self) -> None:
         """At the end of a run that came to one: whoever leaves without it may fall over threads that still listen."""
         if not self.alone:
             self.wait()
@@ -136,17 +135,15 @@ class Ranks(Sharing):
 
 def join(device: torch.device) -> Ranks:
     """The processes of this run: those that torchrun started, or this one alone."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         return Ranks()
-    if not dist.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
-        if os.environ.get("GROUP_WORLD_SIZE") == "1":
-            # On one machine the store outlives a restart, with the addresses of those who are gone.
-            store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
-    ranks = Ranks(dist.get_rank(), size, local_rank(), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # On one machine the store outlives a restart, with the addresses of those who are gone.
+        store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    ranks = Ranks(rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     share_with(ranks)
     return ranks
 

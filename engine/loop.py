@@ -12,8 +12,8 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor
 
-from common.cores import cores
 from common.errors import UserError
+from common.processor import cores
 from common.progress import track
 from engine import about
 from engine.batches import EpochBatches, load_epoch
@@ -161,8 +161,7 @@ class Loop:
         return [value > 0 for value in self.runtime.ranks.most([bool(one) for one in asked])]
 
     def _stop(self, place: str) -> NoReturn:
-        resume = f"RESUME=1 VERSION={self.files.version}"
-        self.log.info(f"saved {place}; go on with the same command and {resume}")
+        self.log.info(f"saved {place}; {self.files.go_on}")
         raise KeyboardInterrupt
 
     def _means(self) -> dict[str, float]:

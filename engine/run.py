@@ -91,8 +91,8 @@ class RunFiles:
         self.results = root / "ckpts" / "result_test"
         self.architectures = root / "ckpts" / "arch" / f"{self.version}.json"
         self.last = self.checkpoints / "last.pt"
-        self._launch = self.log / ".torchrun"
         self.best = self.best_of(root, self.version)
+        self._launch = self.log / ".torchrun"
         if launched() and self._launch.exists() and self._launch.read_text() == launched():
             options.resume = True  # torchrun starts it once more
         options.resume = self._ranks.of_first(options.resume)
@@ -101,6 +101,11 @@ class RunFiles:
         self._held, self._to_hold = contextlib.ExitStack(), self._fresh or may_resume
         self._check(options, may_resume)
         self._ranks.wait()
+
+    @property
+    def go_on(self) -> str:
+        """What to type to go on with the run, for people."""
+        return f"go on with the same command and RESUME=1 VERSION={self.version}"
 
     def __enter__(self) -> RunFiles:
         """Hold a run that is gone on with; one that begins is held once ``create`` has made its folders.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from common import processor
 from common.errors import UserError
 from engine.allocator import give_back_large_tensors
 from engine.clock import Clock
@@ -143,8 +144,4 @@ def _runs_bf16(device: torch.device) -> bool:
 def _multiplies_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return "amx_bf16" in file.read()
-    except OSError:
-        return False
+    return "amx_bf16" in processor.facts()

@@ -37,6 +37,5 @@ def told_how_to_go_on(files: RunFiles, log: RunLog | Silence) -> Iterator[None]:
         with terminated_as_interrupted():
             yield
     except KeyboardInterrupt:
-        resume = f"RESUME=1 VERSION={files.version}"
-        log.info(f"all epochs are saved; go on with the same command and {resume}")
+        log.info(f"all epochs are saved; {files.go_on}")
         raise

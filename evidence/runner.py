@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from common.cores import cores
 from common.files import read_json, write_json
 from common.lock import held
+from common.processor import cores
 from engine.stops import terminated_as_interrupted
 from evidence.cells import RESUME, Cell, Folder
 

@@ -25,9 +25,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from common.archives import unpacked_size
-from common.cores import cores
 from common.errors import UserError
 from common.files import OPEN_FILES, OPEN_FILES_OF_A_WORKER, atomic_write
+from common.lock import kept_from_children
+from common.processor import cores
 from common.progress import track
 from readers.features import Features, Source, is_region_first, list_source, number_in, read_npz, stem
 
@@ -181,7 +182,7 @@ def _lock(path: Path) -> IO[str]:
     path.mkdir(parents=True, exist_ok=True)
     lock = open(path / LOCK, "a")  # noqa: SIM115 - the caller closes it
     fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
+    return kept_from_children(lock)
 
 
 def _make(source: Source, path: Path) -> Pack:

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             allow_files(options.workers)
             with RunFiles(options, f"{config.task.name}-retrain", ranks=runtime.ranks) as files:
                 train(config, genotype, runtime, files, argv)
-            runtime.ranks.part()
+            runtime.ranks.close()
         else:
             evaluate(config, genotype, ckpt)
 
@@ -187,7 +187,7 @@ def evaluate(config: Config, genotype: Genotype | None, ckpt: Path) -> None:
     runtime = start(options.gpu, options.seed, options.precision, width_of(ckpt))
     with RunFiles(options, f"{config.task.name}-{options.run}", may_resume=False, ranks=runtime.ranks) as files:
         score(config, genotype, ckpt, runtime, files)
-    runtime.ranks.part()
+    runtime.ranks.close()
 
 
 def score(config: Config, genotype: Genotype | None, ckpt: Path, runtime: Runtime, files: RunFiles) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.distributed import Ranks
 from search.budget import Budget
@@ -47,17 +47,12 @@ def arch_step(
         gradient is not finite: alpha then stays.
     """
     blocks = supernet.blocks
-    draws = [
-        [estimator.open(block.alpha.detach(), generator, progress) for block in blocks] for _ in range(estimator.draws)
-    ]
+    draws = [_openings(supernet, estimator, generator, progress) for _ in range(estimator.draws)]
     found: list[Tensor | float] = [0.0] * len(draws)
-    try:
-        with _frozen(supernet.weights):
-            for loss_of in losses:
-                for number, openings in enumerate(draws):
-                    found[number] = found[number] + _run(loss_of, open_gates(supernet, openings), scale)
-    finally:
-        supernet.close()
+    with _gates_alone(supernet):
+        for loss_of in losses:
+            for number, openings in enumerate(draws):
+                found[number] = found[number] + _run(loss_of, open_gates(supernet, openings), scale)
     totals, gradients = _fetch(found, draws, ranks or Ranks())
     if scale and not all(torch.isfinite(of_gates).all() for draw in gradients for of_gates in draw):
         return None
@@ -70,26 +65,21 @@ def arch_step(
         share = budget.weight * abs(float(totals.mean()))
         for alpha, pull in zip(supernet.alphas, budget.pull(supernet.alphas), strict=True):
             alpha.grad += share * pull.to(alpha)
-    before = [alpha.detach().clone() for alpha in supernet.alphas]
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    with torch.no_grad():
-        for number, (block, old) in enumerate(zip(blocks, before, strict=True)):
-            ran = dict.fromkeys(candidate for draw in draws for candidate in draw[number].running)
-            block.alpha.copy_(estimator.keep_mass(block.alpha, old, list(ran)))
+    _move(supernet, draws, estimator, optimiser)
     return totals.mean()
 
 
 def rehearse(supernet: Supernet, losses: Iterable[Callable[[], Tensor]], estimator: Estimator) -> None:
     """What an architecture step holds in memory at its most, without moving anything."""
     generator = torch.Generator().manual_seed(0)
-    try:
-        with _frozen(supernet.weights):
-            for loss_of in losses if estimator.draws else ():
-                openings = [estimator.open(block.alpha.detach(), generator, 0.0) for block in supernet.blocks]
-                _run(loss_of, open_gates(supernet, openings), None)
-    finally:
-        supernet.close()
+    with _gates_alone(supernet):
+        for loss_of in losses if estimator.draws else ():
+            _run(loss_of, open_gates(supernet, _openings(supernet, estimator, generator, 0.0)), None)
+
+
+def _openings(supernet: Supernet, estimator: Estimator, generator: torch.Generator, progress: float) -> list[Opening]:
+    """How every block opens in one draw."""
+    return [estimator.open(block.alpha.detach(), generator, progress) for block in supernet.blocks]
 
 
 def open_gates(supernet: Supernet, openings: Sequence[Opening]) -> Tensor | None:
@@ -111,9 +101,12 @@ def open_gates(supernet: Supernet, openings: Sequence[Opening]) -> Tensor | None
 
 
 @contextmanager
-def _frozen(weights: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Let weights need no gradients: a function with its own way back is not told which of them are asked for."""
-    learning = [weight for weight in weights if weight.requires_grad]
+def _gates_alone(supernet: Supernet) -> Iterator[None]:
+    """Let weights need no gradients, as a function with its own way back is not told which of them are asked for.
+
+    Afterwards the blocks stand closed.
+    """
+    learning = [weight for weight in supernet.weights if weight.requires_grad]
     for weight in learning:
         weight.requires_grad_(False)
     try:
@@ -121,6 +114,7 @@ def _frozen(weights: Sequence[nn.Parameter]) -> Iterator[None]:
     finally:
         for weight in learning:
             weight.requires_grad_()
+        supernet.close()
 
 
 def _run(loss_of: Callable[[], Tensor], gates: Tensor | None, scale: float | None) -> Tensor:
@@ -148,6 +142,19 @@ def _fetch(
     sizes = [[0 if opening.gates is None else len(opening.gates) for opening in openings] for openings in draws]
     losses = torch.stack([one[0] for one in own])
     return losses, [one[1:].split(size) for one, size in zip(own, sizes, strict=True)]
+
+
+def _move(
+    supernet: Supernet, draws: Sequence[Sequence[Opening]], estimator: Estimator, optimiser: torch.optim.Optimizer
+) -> None:
+    """Take the optimiser's step, as far as the estimator lets it."""
+    before = [alpha.detach().clone() for alpha in supernet.alphas]
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for number, (block, old) in enumerate(zip(supernet.blocks, before, strict=True)):
+            ran = dict.fromkeys(candidate for draw in draws for candidate in draw[number].running)
+            block.alpha.copy_(estimator.keep_mass(block.alpha, old, list(ran)))
 
 
 def _gradient(

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     allow_files(config.top.workers)
     with shortages_told(), RunFiles(config.top, f"{config.task.name}-search", ranks=runtime.ranks) as files:
         run(config, budget, runtime, files, argv)
-    runtime.ranks.part()
+    runtime.ranks.close()
 
 
 def run(config: Config, budget: Budget | None, runtime: Runtime, files: RunFiles, argv: Sequence[str] | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -14,3 +15,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 def no_installed_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Word vectors that happen to be installed are not taken."""
     monkeypatch.setattr("readers.word_vectors._words_in", lambda package: 0)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in data of forty scenes, for the tests of a file to share."""
+    from tools.demo.make import make_demo  # which imports torch
+
+    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)

@@ -109,7 +109,7 @@ def main(demo: str, out: str, count: int) -> None:
         }
     if runtime.ranks.first:
         torch.save(found, Path(out))
-    runtime.ranks.part()
+    runtime.ranks.close()
 
 
 if __name__ == "__main__":

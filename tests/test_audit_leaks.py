@@ -18,7 +18,6 @@ from audit.leaks import _sides
 from common.errors import UserError
 from retrain.run import main as retrain
 from search.run import main as search
-from tools.demo.make import make_demo
 
 SIZES = [
     "--gpu=cpu",
@@ -32,11 +31,6 @@ SEARCH = [*SIZES, "--search.width=64", "--search.epochs=1", "--search.alpha_star
 SPACE = ["--space.encoder.blocks=1", "--space.decoder.blocks=1", "--search.warmup_steps=1", "--search.selector=argmax"]
 RESULTS = Path("logs/ckpts/result_test")
 VQA_QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
 
 
 @pytest.fixture

@@ -24,16 +24,10 @@ from engine.optim import memory_held
 from genotypes.genotype import load
 from search.run import main as search
 from tasks.find import task_names
-from tools.demo.make import make_demo
 
 TESTS = Path(__file__).parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 STAGES = ("search", "seeing", "blind")
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
 
 
 def start_two(*arguments: object, **environment: str) -> subprocess.Popen[str]:
@@ -203,7 +197,7 @@ def test_processes_draw_other_dropout(demo: Path, tmp_path: Path) -> None:
         "runtime = start('cpu', 0, 'fp32')\nsame = torch.rand(1).item()\nreseed(runtime)\n"
         "drawn = runtime.ranks.of_all((same, torch.rand(1).item()))\n"
         "assert drawn[0][0] == drawn[1][0] and drawn[0][1] != drawn[1][1], drawn\n"
-        "runtime.ranks.part()\n"
+        "runtime.ranks.close()\n"
     )
     two = start_two(script)
     said, _ = two.communicate(timeout=120)

@@ -16,7 +16,6 @@ from report.page import LARGEST
 from retrain.run import main as retrain
 from search.run import main as search
 from tasks.find import find_task, task_names
-from tools.demo.make import make_demo
 from tools.draw import main as draw
 from tools.show import main as show
 
@@ -25,11 +24,6 @@ SPACE = ["--space.encoder.blocks=1", "--space.decoder.blocks=2"]
 SEARCH = [*SMALL, *SPACE, "--search.width=64", "--search.epochs=2", "--search.alpha_start=1", "--search.alpha_every=1"]
 RETRAIN = [*SMALL, "--retrain.width=64", "--retrain.epochs=2"]
 FEW = ["--{}.batch_size=32", "--{}.val_images=5", "--{}.val_every=1"]
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
 
 
 @pytest.fixture(autouse=True)

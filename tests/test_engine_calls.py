@@ -23,7 +23,6 @@ from space.settings import ModelSettings
 from tasks.assemble import assemble
 from tasks.base import Batch, Task
 from tasks.find import find_task
-from tools.demo.make import make_demo
 
 WIDTH, BATCH = 64, 8  # the number of calls depends on neither
 RUNTIME = Runtime(META, seed=0)
@@ -40,11 +39,6 @@ CALLS = {
     ("vgd", 0): (715, 1199),
 }
 MORE, FEWER = 1.03, 0.95  # what goes through unnoticed
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,6 @@ from evidence.cells import key
 from evidence.run import main
 from genotypes.genotype import Genotype
 from tasks.find import task_names
-from tools.demo.make import make_demo
 
 TINY = [
     *("--profile=demo", "--gpu=cpu", "--model.pool_hidden=16", "--model.word_width=16"),
@@ -32,11 +31,6 @@ TINY = [
 ]
 MCAN = ("self_att_16", "guided_att_16", "feed_forward")
 STUDY = ["--search_seeds=2", "--random=5"]
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from retrain.run import main as retrain
 from retrain.stage import RetrainStage
 from search.run import main as search
 from tasks.find import task_names
-from tools.demo.make import make_demo
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -22,11 +21,6 @@ SMALL = ["--profile=demo", "--model.pool_hidden=16", "--model.word_width=16"]
 SEARCH = ["--space.encoder.blocks=1", "--space.decoder.blocks=2", "--search.width=64", "--search.epochs=3"]
 STEPS = ["--search.alpha_start=0", "--search.alpha_every=1", "--search.blend_steps=2", "--search.val_images=5"]
 RETRAIN = ["--retrain.width=64", "--retrain.epochs=2", "--retrain.val_images=5"]
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -503,6 +507,24 @@ def test_few_open_files_are_shared_by_few_readers(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(feature_pack, "cores", lambda: 16)
     monkeypatch.setattr(feature_pack.resource, "getrlimit", lambda _: (allowed, allowed))
     assert feature_pack._workers() == most
+
+
+def test_a_reader_that_outlives_its_run_holds_no_pack(tmp_path: Path) -> None:
+    lock = feature_pack._lock(tmp_path / "pack")
+    reader = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    reader.start()
+    lock.close()  # as the kernel does it for a run that is killed
+    try:
+        with open(tmp_path / "pack" / feature_pack.LOCK) as again:
+            for _ in range(100):  # until the reader is under way
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return
+                time.sleep(0.05)
+        raise AssertionError("the reader holds it")
+    finally:
+        reader.kill()
+        reader.join()
 
 
 def test_processes_that_start_together_pack_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,6 @@ from search.settings import BudgetSettings, SearchSettings
 from search.supernet import Path as Numbers
 from space.cost import Prices, genotype_cost, prices
 from space.settings import SideSettings, SpaceSettings
-from tools.demo.make import make_demo
 
 COUNTED = {"width": SIZES["width"], "regions": 50, "tokens": 40}
 SPACE = SpaceSettings(SideSettings(1, list(ENCODER)), SideSettings(2, list(DECODER)))
@@ -182,11 +181,6 @@ def test_budgets_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UserError, match="so search.budget.flops would do nothing"):
         SearchSettings(budget=BudgetSettings(flops=1.0), estimator="none").validate()
     SearchSettings(budget=BudgetSettings(flops=1.0), estimator="none", selector="exact").validate()
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
 
 
 def test_a_search_keeps_to_its_budget_or_says_that_it_does_not(

@@ -23,12 +23,6 @@ from search.settings import SearchSettings
 from search.stage import TOGETHER, SearchStage, split_by_image
 from search.tuning import Tuned
 from tasks.itm import ImageTextMatching, ItmData
-from tools.demo.make import make_demo
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.8, 0.99])

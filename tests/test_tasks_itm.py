@@ -22,14 +22,8 @@ from space.settings import ModelSettings
 from tasks.base import Batch, eval_mode
 from tasks.itm import ImageTextMatching, ItmData, ItmSplit
 from tasks.matching import score_matrix
-from tools.demo.make import make_demo
 
 GENOTYPE = Genotype("itm", ("self_att_64", "feed_forward"), ("rel_self_att_64", "guided_att_64", "self_att_64"))
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
 
 
 @pytest.fixture

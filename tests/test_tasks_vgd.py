@@ -23,12 +23,6 @@ from search.run import main as search
 from space.settings import ModelSettings
 from tasks.base import Batch, eval_mode
 from tasks.vgd import OFFSET_SCALE, VgdData, VisualGrounding, grounding_loss, loss_totals, predicted_boxes
-from tools.demo.make import make_demo
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo(tmp_path_factory.mktemp("data") / "demo", scenes=40)
 
 
 @pytest.mark.parametrize(
