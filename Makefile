@@ -9,7 +9,7 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check --editable '.[dev]'
 STEPS := /[MG]B\)|^ *(Installing|Building|Getting|Successfully)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vectors demo-data search retrain evidence profile pareto report runs draw show pack bench growth reproduce test test-slow lint clean
+.PHONY: help setup vectors demo-data search retrain evidence profile pareto report runs draw show dataset features pack bench growth reproduce test test-slow lint clean
 
 # The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,
@@ -45,6 +45,9 @@ help:
 	@echo "  make show CKPT=...         predictions over pictures   DATA DATASET SPLIT FEAT PICTURES COUNT OUT"
 	@echo "  make vectors               install word vectors        (every task then takes them)"
 	@echo "  make demo-data             make the built-in data      (search and retrain do it when needed)"
+	@echo "  make dataset TASK=itm      pictures and a table:       PICTURES TABLE DATA BOXES SEED SKIP_BAD=1"
+	@echo "                             a data root               (docs/your-own-data.md)"
+	@echo "  make features PICTURES=... region features             DATA EXTRACTOR FEATURES NPZ=1 GPU NW BS"
 	@echo "  make pack DATA=...         pack region features        (search and retrain do it when needed)"
 	@echo "  make bench                 ours against plain code     ARGS=\"rows=laptop,retrain-vqa minutes=10 device=cuda\""
 	@echo "  make growth                how cost grows with size    ARGS=\"device=cuda\""
@@ -114,6 +117,16 @@ draw: $(READY)
 show: $(READY) $(if $(DATA),,$(DEMO))
 	@$(PY) -m tools.show $(named) $(if $(CKPT),--ckpt='$(CKPT)') $(if $(SPLIT),--split='$(SPLIT)') \
 		$(if $(PICTURES),--pictures='$(PICTURES)') $(if $(COUNT),--count='$(COUNT)') $(if $(OUT),--out='$(OUT)') $(extra)
+
+dataset: $(READY)
+	@$(PY) -m tools.dataset $(if $(TASK),--task='$(TASK)') $(if $(PICTURES),--pictures='$(PICTURES)') \
+		$(if $(TABLE),--table='$(TABLE)') $(if $(DATA),--data='$(DATA)') $(if $(BOXES),--boxes='$(BOXES)') \
+		$(if $(SEED),--seed='$(SEED)') $(if $(filter 1 true yes,$(SKIP_BAD)),--skip-bad)
+
+features: $(READY)
+	@$(PY) -m tools.features $(if $(PICTURES),--pictures='$(PICTURES)') $(if $(DATA),--data='$(DATA)') \
+		$(if $(EXTRACTOR),--extractor='$(EXTRACTOR)') $(if $(FEATURES),--features='$(FEATURES)') \
+		$(if $(filter 1 true yes,$(NPZ)),--npz) $(if $(GPU),--gpu='$(GPU)') $(if $(NW),--nw='$(NW)') $(if $(BS),--bs='$(BS)')
 
 pack: $(READY)
 	@$(PY) -m tools.pack $(if $(DATA),--data='$(DATA)')

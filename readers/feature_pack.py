@@ -16,7 +16,7 @@ import resource
 import shutil
 import signal
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,6 +34,7 @@ from readers.features import Features, Source, is_region_first, list_source, num
 
 FORMAT = 2  # 1 held image ids instead of stems
 REGIONS, INDEX, LOCK = "regions.npy", "index.npz", ".lock"
+JOURNAL = "journal"  # of an extraction that is not complete
 CACHE = Path("logs/packed")  # where packs of a data root go that cannot be written
 PARALLEL_FROM = 500  # fewer files are read before worker processes have started
 MOST_WORKERS = 8
@@ -68,8 +69,10 @@ class Pack:
         self.width: int = facts["width"]
         self.stamp: str = facts["stamp"]  # of the source when it was packed
         self.fingerprint: str = facts["fingerprint"]  # of the contents, equal wherever the data are
+        self.extractor: dict[str, str] = facts.get("extractor", {})  # its name, weights, preprocessing, where known
+        self.pictures: str = facts.get("pictures", "")  # hash of the pictures it was made of, where it was
         self._check()
-        self._start = len(_npy_header(len(self.boxes), self.width))
+        self._start = len(npy_header(len(self.boxes), self.width))
         self.bytes = self._start + 2 * self.width * len(self.boxes)
         if os.stat(path / REGIONS).st_size != self.bytes:
             raise ValueError("regions and index differ in size")
@@ -85,7 +88,9 @@ class Pack:
             raise ValueError("arrays of the index do not fit together")
         if not (np.isfinite(self.boxes).all() and np.isfinite(self.hw).all() and (self.hw > 0).all()):
             raise ValueError("impossible numbers in the index")
-        if not all(isinstance(text, str) for text in (self.stamp, self.fingerprint)) or not 0 < self.width < 2**31:
+        known = self.extractor.values() if isinstance(self.extractor, dict) else (None,)
+        texts = (self.stamp, self.fingerprint, self.pictures, *known)
+        if not all(isinstance(text, str) for text in texts) or not 0 < self.width < 2**31:
             raise ValueError("impossible facts in the index")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -93,6 +98,15 @@ class Pack:
 
     def __len__(self) -> int:
         return len(self.stems)
+
+    def restamped(self, stamp: str) -> Pack:
+        """The same pack, which from now on stands for a feature folder of that stamp."""
+        with np.load(self.path / INDEX, allow_pickle=False) as index:
+            arrays = dict(index)
+        arrays["facts"] = np.array(json.dumps({**json.loads(arrays["facts"].item()), "stamp": stamp}))
+        with atomic_write(self.path / INDEX, "wb") as file:
+            np.savez(file, **arrays)
+        return Pack(self.path)
 
     def read_regions(self, first: int, out: np.ndarray) -> None:
         """Fill ``out`` (k,D), contiguous float16, with regions first .. first+k-1 of the pack."""
@@ -117,7 +131,7 @@ def open_pack(folder: Path, check: Callable[[Sequence[str]], object] = len) -> P
         UserError: neither features nor a pack, broken features, no space, or nowhere to write.
     """
     source = list_source(folder)
-    paths = _candidates(folder)
+    paths = pack_places(folder)
     for path in paths:
         pack = _valid(path, source)
         if pack is not None:
@@ -127,7 +141,7 @@ def open_pack(folder: Path, check: Callable[[Sequence[str]], object] = len) -> P
     check([stem(name) for name in source.names])
     for path in paths:
         try:
-            lock = _lock(path)
+            lock = lock_pack(path)
         except OSError:
             continue
         with lock:
@@ -140,7 +154,8 @@ def open_pack(folder: Path, check: Callable[[Sequence[str]], object] = len) -> P
     )
 
 
-def _candidates(folder: Path) -> list[Path]:
+def pack_places(folder: Path) -> list[Path]:
+    """Where the pack of a feature folder may lie, the usual place first."""
     whole = Path(os.path.abspath(folder))
     apart = f"{whole.name}-{hashlib.blake2b(os.fsencode(whole), digest_size=4).hexdigest()}"
     return [whole.parent / ".packed" / whole.name, CACHE / apart]
@@ -148,7 +163,7 @@ def _candidates(folder: Path) -> list[Path]:
 
 def is_packed(folder: Path) -> bool:
     """Whether a feature folder has a pack, though it may itself be gone by now."""
-    return any((path / INDEX).exists() for path in _candidates(folder))
+    return any((path / INDEX).exists() for path in pack_places(folder))
 
 
 def _valid(path: Path, source: Source | None) -> Pack | None:
@@ -162,6 +177,9 @@ def _valid(path: Path, source: Source | None) -> Pack | None:
 
 def _absent(folder: Path) -> str:
     layout = "one npz of region features per image, such as COCO_train2014_000000000009.jpg.npz (see data/README.md)"
+    begun = next((path for path in pack_places(folder) if (path / JOURNAL).exists()), None)
+    if begun is not None:
+        return f"the features of {folder} are begun in {begun} but not complete; type the same make features once more"
     if not folder.is_dir():
         return f"the feature folder {folder} does not exist; it should hold {layout}"
     below = sorted(path.parent.name for path in folder.glob("*/*.npz"))
@@ -169,7 +187,7 @@ def _absent(folder: Path) -> str:
     return f"{folder} holds no npz; it should hold {layout}{hint}"
 
 
-def _lock(path: Path) -> IO[str]:
+def lock_pack(path: Path) -> IO[str]:
     """Hold a pack's folder alone until the result is closed: of several processes one packs and the others wait.
 
     Raises:
@@ -252,7 +270,7 @@ def _write_regions(source: Source, path: Path) -> dict[str, np.ndarray]:
     """Write ``regions.npy`` and return what belongs into the index."""
     counts, boxes, hw, faults = [0], [], [], []
     stems = [stem(name) for name in source.names]
-    width, contents = 0, hashlib.sha256(_identify(stems))
+    width, contents = 0, hashlib.sha256(identify(stems))
     with atomic_write(path / REGIONS, "wb") as file:
         for name, read in zip(source.names, _read_all(source), strict=True):
             if isinstance(read, str):
@@ -263,7 +281,7 @@ def _write_regions(source: Source, path: Path) -> dict[str, np.ndarray]:
             (x, box, size), digest = read
             if not hw:
                 width = x.shape[1]
-                file.write(_npy_header(0, width))
+                file.write(npy_header(0, width))
             if x.shape[1] != width:
                 raise UserError(f"{source.folder / name} has features of width {x.shape[1]}, images before it {width}")
             file.write(x)
@@ -276,18 +294,29 @@ def _write_regions(source: Source, path: Path) -> dict[str, np.ndarray]:
         if faults:
             raise UserError(_sum_up(source, faults))
         file.seek(0)
-        file.write(_npy_header(sum(counts), width))
-    facts = {"format": FORMAT, "width": width, "stamp": source.stamp, "fingerprint": contents.hexdigest()}
+        file.write(npy_header(sum(counts), width))
+    facts = {"width": width, "stamp": source.stamp, "fingerprint": contents.hexdigest()}
+    return index_of(stems, counts, np.concatenate(boxes), np.stack(hw), facts)
+
+
+def index_of(
+    stems: Sequence[str], counts: Sequence[int], boxes: np.ndarray, hw: np.ndarray, facts: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """What belongs into the index of n images with N regions; ``Pack`` says what its arrays are.
+
+    ``counts`` (n+1) begins with 0; ``facts`` are width, stamp and fingerprint, and of pictures also their hash and the
+    extractor.
+    """
     return {
         "stems": np.array(stems),
         "offsets": np.cumsum(counts, dtype=np.int64),
-        "boxes": np.concatenate(boxes),
-        "hw": np.stack(hw),
-        "facts": np.array(json.dumps(facts)),
+        "boxes": boxes,
+        "hw": hw,
+        "facts": np.array(json.dumps({"format": FORMAT, **facts})),
     }
 
 
-def _identify(stems: Sequence[str]) -> bytes:
+def identify(stems: Sequence[str]) -> bytes:
     """What images these are, for a fingerprint: their numbers, so that no renaming which keeps them changes it."""
     numbers = [number_in(stem) for stem in stems]
     if None in numbers or len(set(numbers)) < len(numbers):
@@ -311,7 +340,7 @@ def _sum_up(source: Source, faults: list[str]) -> str:
     return faults[0] + (f" ({least}{others} more files in {source.folder} are broken)" if others else "")
 
 
-def _npy_header(regions: int, width: int) -> bytes:
+def npy_header(regions: int, width: int) -> bytes:
     """The head of a .npy of (regions, width) float16; numpy makes it equally long for any number of regions."""
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": "<f2", "fortran_order": False, "shape": (regions, width)})

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.progress import track
 from readers.entries import first_few
 from readers.feature_pack import open_pack
@@ -32,7 +32,8 @@ class FeatureStore:
             number in each name, as COCO has it.
 
     Raises:
-        UserError: a folder is missing or broken, widths differ, a name has no id, or an image is there twice.
+        UserError: a folder is missing or broken, widths or extractors differ, a name has no id, or an image is there
+            twice.
     """
 
     def __init__(self, folders: Sequence[str | os.PathLike[str]], id_of: Mapping[str, int] | None = None) -> None:
@@ -47,6 +48,7 @@ class FeatureStore:
                     f"the features of {folder} have width {pack.width} but those of {self._folders[0]} {self.width}; "
                     "use features of one kind"
                 )
+        self._refuse_mixed()
         ids = np.concatenate([ids_in(f, pack.stems) for f, pack in zip(self._folders, self._packs, strict=True)])
         order = np.argsort(ids, kind="stable")
         order = order[ids[order] != NO_IMAGE]
@@ -156,6 +158,20 @@ class FeatureStore:
         if unknown.any():
             raise UserError(f"image {image_ids[unknown][0]} has no features under {self._where()}; add its npz file")
         return rows
+
+    def _refuse_mixed(self) -> None:
+        """Two extractors may well give features of one width, which mean nothing to each other."""
+        told = [
+            (folder, pack.extractor) for folder, pack in zip(self._folders, self._packs, strict=True) if pack.extractor
+        ]
+        for folder, extractor in told:
+            first_folder, first = told[0]
+            if extractor != first:
+                key = next(key for key in (*first, *extractor) if first.get(key) != extractor.get(key))
+                raise UserError(
+                    f"the features of {folder} and {first_folder} are of two extractors, which differ in {key} "
+                    f"({brief(extractor.get(key))} and {brief(first.get(key))}); make both by the same"
+                )
 
     def _refuse_twins(self) -> None:
         twice = np.flatnonzero(self.ids[1:] == self.ids[:-1])

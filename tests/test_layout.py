@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "genotypes": {"common"},
     "space": {"common", "genotypes"},
     "readers": {"common"},
+    "pictures": {"common", "readers"},
     "tasks": {"common", "readers", "space"},
     "engine": {"common"},
     "audit": {"common", "readers", "tasks"},
@@ -28,7 +29,7 @@ MAY_IMPORT = {
     "search": {"common", "genotypes", "readers", "space", "tasks", "engine", "audit", "report"},
     "retrain": {"common", "genotypes", "readers", "space", "tasks", "engine", "audit", "report"},
     "evidence": {"common", "genotypes", "space", "tasks", "engine", "search", "retrain"},
-    "tools": {"common", "genotypes", "readers", "space", "tasks", "engine", "search", "retrain", "report"},
+    "tools": {"common", "genotypes", "readers", "pictures", "space", "tasks", "engine", "search", "retrain", "report"},
 }
 LARGEST = 2400  # lines of a package; beyond it a newcomer no longer finds their way
 

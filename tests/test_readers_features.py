@@ -510,7 +510,7 @@ def test_few_open_files_are_shared_by_few_readers(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_reader_that_outlives_its_run_holds_no_pack(tmp_path: Path) -> None:
-    lock = feature_pack._lock(tmp_path / "pack")
+    lock = feature_pack.lock_pack(tmp_path / "pack")
     reader = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     reader.start()
     lock.close()  # as the kernel does it for a run that is killed

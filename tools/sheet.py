@@ -174,7 +174,8 @@ def _outline(box: Box, stands_out: bool) -> Rectangle:
 
 
 def _legend(figure: Figure, roles: set[str], score: str | None) -> None:
-    entries = [("region", GREY, 0.6, "solid"), ("region weighed most", WEIGHED, 1.4, "solid")]
+    regions = [("region", GREY, 0.6, "solid"), ("region weighed most", WEIGHED, 1.4, "solid")]
+    entries = regions if "region" in roles else []
     entries += [("predicted box", PREDICTED, 1.7, "solid")] if "predicted" in roles else []
     entries += [("true box", TRUE, 1.7, (0, (4, 2)))] if "true" in roles else []
     handles = [Line2D([], [], color=c, linewidth=w, linestyle=style, label=name) for name, c, w, style in entries]
@@ -182,6 +183,8 @@ def _legend(figure: Figure, roles: set[str], score: str | None) -> None:
     if score is not None:
         meaning = f"{score}: score of an answer, from 0 to 1"
         figure.text(MARGIN / width, 0.5 * MARGIN / height, meaning, size=LINE_SIZE, color=GREY, va="bottom")
+    if not handles:
+        return
     figure.legend(
         handles=handles,
         ncols=math.ceil(len(handles) / (2 if width < 2 * COLUMN else 1)),

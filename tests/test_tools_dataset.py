@@ -1,0 +1,180 @@
+"""A data set of pictures and a table: the tasks read what it writes, and every wrong row is told by its line."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import tiny_pictures
+
+from common.errors import UserError
+from tasks.find import find_task
+from tools import features
+from tools.dataset.divide import divide
+from tools.dataset.make import main
+
+COUNT = 12
+ROWS = {
+    "itm": ("image,caption", lambda n: f'{n:03d}.png,"a picture, number {n}"'),
+    "vqa": ("image,question,answers", lambda n: f"{n:03d}.png,what is it?,{'yes|yes|no' if n % 2 else 'no'}"),
+    "vgd": ("image,phrase,x1,y1,x2,y2", lambda n: f"{n:03d}.png,the left one,0,0,{20 + n % 3},15"),
+}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tools.sheet.DPI", 30)
+    return tiny_pictures.folder(tmp_path / "pictures", COUNT)
+
+
+def table(task: str, *more: str, name: str = "t.csv") -> Path:
+    header, row = ROWS[task]
+    path = Path(name)
+    path.write_text("\n".join([header, *map(row, range(COUNT)), *more]) + "\n", encoding="utf-8")
+    return path
+
+
+def make(task: str, path: Path, *more: str, root: str = "root") -> Path:
+    main([f"--task={task}", "--pictures=pictures", f"--table={path}", f"--data={root}", *more])
+    return Path(root)
+
+
+def task_on(task: str, root: Path):
+    kind, _ = find_task(task)
+    own = {"vqa": {"answer_min": 0}, "vgd": {"dataset": "refcocog"}}.get(task, {})
+    return kind(kind.Data(root=str(root), word_vectors=None, **own))
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_what_is_made_is_read_by_the_task(task: str, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make(task, table(task))
+    features.main([f"--data={root}", "--extractor=tiny_pictures:Quarters", "--nw=0", "--gpu=cpu"])
+    made = task_on(task, root)
+    counts = {name: len(made.split(name)) for name in ("train", "val", *made.test_splits)}
+    assert counts == {"train": 8, "val": 2, "test": 2}
+    assert made.features("train").width == 3
+    said = capsys.readouterr().out
+    assert f"next: make search TASK={task} DATA=root{' DATASET=refcocog' if task == 'vgd' else ''}\n" in said
+    assert (root / "samples.png").stat().st_size > 1_000
+
+
+def test_answers_boxes_and_pictures_are_those_of_the_table(pictures: Path) -> None:
+    root = make("vqa", table("vqa"), root="a")
+    held = json.loads((root / "dataset.json").read_text())["pictures"]
+    questions = json.loads((root / "vqa" / "v2_OpenEnded_mscoco_train2014_questions.json").read_text())["questions"]
+    answers = json.loads((root / "vqa" / "v2_mscoco_train2014_annotations.json").read_text())["annotations"]
+    for asked, told in zip(questions, answers, strict=True):
+        name = held[f"{asked['image_id']:012d}"]["picture"]
+        assert told["answers"] == (["yes", "yes", "no"] if int(name[:3]) % 2 else ["no"])
+        link = root / "images" / "train2014" / f"{asked['image_id']:012d}.png"
+        assert link.read_bytes() == (pictures / name).read_bytes()
+    root = make("vgd", table("vgd"), root="b")
+    held = json.loads((root / "dataset.json").read_text())["pictures"]
+    for one in json.loads((root / "refs" / "refcocog" / "train.json").read_text()):
+        number = int(held[f"{one['image_id']:012d}"]["picture"][:3])
+        assert one["bbox"] == [0, 0, 20 + number % 3, 15] and (one["width"], one["height"]) == (40, 30)
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "said"),
+    [
+        ("itm", "000.png,", "caption is empty"),
+        ("itm", "gone.png,words", "gone.png does not exist"),
+        ("itm", "../t.csv,words", "must be a path below"),
+        ("itm", "000.png", "1 cells and the header 2"),
+        ("itm", "bad.png,words", "no picture of a known kind"),
+        ("vqa", "000.png,why?, | ", "answers is empty"),
+        ("vgd", "000.png,it,0,0,x,1", "not four numbers"),
+        ("vgd", "000.png,it,5,5,2,9", "no width or no height; are these x y w h"),
+        ("vgd", "000.png,it,0,0,99,9", "lies outside the picture of 40 x 30"),
+        ("vgd", "000.png,it,0,0,nan,9", "no width or no height"),
+    ],
+)
+def test_a_wrong_row_is_told_by_its_line(
+    task: str, row: str, said: str, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "bad.png").write_bytes(b"words")
+    path = table(task, row)
+    with pytest.raises(UserError, match=rf"1 of {COUNT + 1} rows are wrong"):
+        make(task, path)
+    told = capsys.readouterr().out
+    assert f"t.csv line {COUNT + 2}: " in told and said in told and not Path("root").exists()
+    make(task, path, "--skip-bad")
+    assert f"{COUNT + 1} rows of t.csv, 1 of them left out" in capsys.readouterr().out
+    assert len(json.loads(Path("root/dataset.json").read_text())["refused"]) == 1
+
+
+def test_splits_of_the_table_are_kept_and_a_picture_in_two_is_refused(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{n:03d}.png,words,{'train' if n < 6 else 'dev' if n < 9 else 'Test'}" for n in range(COUNT)]
+    Path("t.csv").write_text("\n".join(["picture,Caption,split", *rows, "000.png,more,test"]))
+    make("itm", Path("t.csv"), "--skip-bad")
+    said = capsys.readouterr().out
+    assert f"line {COUNT + 2}: 000.png is in test here and in train in line 2" in said
+    texts = [Path(f"root/itm/f30k_precomp/{split}_caps.txt").read_text() for split in ("train", "dev", "test")]
+    assert [text.count("words\n") for text in texts] == [6, 3, 3]
+
+
+def test_copies_come_into_one_split_and_neither_order_nor_names_decide(pictures: Path) -> None:
+    groups = [[f"{n}a", f"{n}b"] if n % 5 == 0 else [f"{n}a"] for n in range(50)]
+    keys = {name: f"{int(name[:-1]):03d}" for group in groups for name in group}
+    one = divide(groups, keys, seed=0)
+    assert all(len({one[name] for name in group}) == 1 for group in groups)
+    assert Counter(one.values()) == {"train": 48, "val": 6, "test": 6}
+    assert divide(groups[::-1], keys, seed=0) == one != divide(groups, keys, seed=1)
+    large = divide(["abc", "def", "ghi"], {name: name for name in "abcdefghi"}, 0)
+    assert Counter(large.values()) == {"train": 3, "val": 3, "test": 3}
+    with pytest.raises(UserError, match="2 different pictures"):
+        divide([["a"], ["b"]], {"a": "a", "b": "b"}, 0)
+
+
+def test_json_lines_with_lists(pictures: Path) -> None:
+    lines = [{"image": f"{n:03d}.png", "captions": ["one\ntext", "another"]} for n in range(COUNT)]
+    Path("t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    root = make("itm", Path("t.jsonl"))
+    assert (root / "itm" / "f30k_precomp" / "dev_caps.txt").read_text() == "one text\nanother\n" * 2
+    lines = [{"image": f"{n:03d}.png", "question": "how many?", "answers": [n % 2, 1]} for n in range(COUNT)]
+    Path("t.jsonl").write_text("\n".join([*map(json.dumps, lines), "[1]"]))
+    root = make("vqa", Path("t.jsonl"), "--skip-bad")
+    assert '"answers": ["0", "1"]' in (root / "vqa" / "v2_mscoco_train2014_annotations.json").read_text()
+
+
+def test_a_column_of_boxes_needs_its_order(pictures: Path) -> None:
+    rows = [f'{n:03d}.png,it,"[2, 3, 12, 13]"' for n in range(COUNT)]
+    Path("t.csv").write_text("\n".join(["image,phrase,box", *rows]))
+    with pytest.raises(UserError, match="BOXES=xywh or BOXES=xyxy"):
+        make("vgd", Path("t.csv"))
+    for order, box in {"xyxy": [2, 3, 10, 10], "xywh": [2, 3, 12, 13]}.items():
+        root = make("vgd", Path("t.csv"), f"--boxes={order}")
+        assert json.loads((root / "refs" / "refcocog" / "val.json").read_text())[0]["bbox"] == box
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("t.xlsx", "", "must be a table"),
+        ("t.csv", "", "has no rows"),
+        ("t.csv", "image,text\n", "has no rows"),
+        ("t.csv", "image,words\n1,2\n", "no column of texts: call one text or caption"),
+        ("t.csv", "image,image\n1,2\n", "line 1 must name every column"),
+        ("t.csv", 'image,text\n1,"2\n3,4\n', "cannot be read from line 2 on"),
+        ("t.csv", "image,text\ngone.png,words\n", "no row of t.csv is a sample: line 2"),
+    ],
+)
+def test_tables_that_are_none(pictures: Path, name: str, content: str, said: str) -> None:
+    Path(name).write_text(content)
+    with pytest.raises(UserError, match=said):
+        make("itm", Path(name))
+
+
+def test_nothing_of_other_origin_is_overwritten(pictures: Path) -> None:
+    root = make("itm", table("itm"))
+    make("vqa", table("vqa"))
+    assert not (root / "itm").exists() and (root / "vqa").exists()
+    (root / "itm").mkdir()
+    with pytest.raises(UserError, match="root/itm is there and was not made by this command"):
+        make("itm", table("itm"))
