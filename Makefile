@@ -35,7 +35,7 @@ help:
 	@echo "                             (tasks: itm vqa vgd)        RESUME=1 GPU NW BS ACCUM SEED ARGS"
 	@echo "  make retrain GENO=...      train what was found        the same, and RUN=train|val|test CKPT"
 	@echo "  make evidence TASK=itm     searched against random     DATA DATASET VERSION MODEL PROFILE SPLIT FEAT SEED"
-	@echo "                             networks, and a verdict     BUDGET=hours JOBS DRY=1 GPU NW ARGS"
+	@echo "                             networks, and a verdict     BUDGET=hours JOBS DRY=1 SLURM GPU NW ARGS"
 	@echo "  make profile TASK=itm      what operations take here   DATA PROFILE MODEL GPU ARGS (for search.budget.latency)"
 	@echo "  make pareto TASK=itm       scores against costs        SPLIT ARGS=\"cost=parameters\""
 	@echo "  make report RUN=a,b,c      a page that compares runs   OUT=file.html (a search and a training end with their own)"
@@ -97,7 +97,7 @@ retrain: $(READY) $(if $(DATA),,$(DEMO))
 evidence: $(READY) $(if $(DATA),,$(DEMO))
 	@$(PY) -m evidence $(named) $(if $(SPLIT),--data.split='$(SPLIT)') $(if $(VERSION),--version='$(VERSION)') \
 		$(if $(GPU),--gpu='$(GPU)') $(if $(NW),--workers='$(NW)') $(if $(BUDGET),--budget='$(BUDGET)') \
-		$(if $(JOBS),--jobs='$(JOBS)') $(if $(DRY),--dry_run) $(extra)
+		$(if $(JOBS),--jobs='$(JOBS)') $(if $(DRY),--dry_run) $(if $(SLURM),--slurm $(foreach pair,$(SLURM),'$(pair)')) $(extra)
 
 profile: $(READY)
 	@$(PY) -m tools.profile $(named) $(if $(GPU),--gpu='$(GPU)') $(extra)

@@ -13,6 +13,7 @@ from evidence import plan, results
 from evidence.cells import Folder
 from evidence.drawing import draw
 from evidence.locked import Locked
+from evidence.places import Slurm, parse_parameters
 from evidence.plan import Sizes, Times
 from evidence.recipe import Recipe, read
 from evidence.runner import Failure, Runner
@@ -30,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     study, certain = _planned(recipe, folder, options, console)
     if options.dry_run:
         return 0
-    runner = Runner(folder, options.jobs, lambda line: console.print(line, soft_wrap=True))
+    place = Slurm(folder.root / "slurm", parse_parameters(options.slurm)) if options.slurm else None
+    runner = Runner(folder, options.jobs, lambda line: console.print(line, soft_wrap=True), place)
     try:
         if not certain:
             # One of each kind tells how long all take, before a budget cuts.
@@ -123,6 +125,7 @@ def _options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]
     parser.add_argument("--random", type=_from(1), default=usual.random, help="random networks")
     parser.add_argument("--training_seeds", type=_from(1), default=usual.training_seeds, help="seeds of every network")
     parser.add_argument("--jobs", type=_from(1), default=1, help="cells side by side; threads are divided among them")
+    parser.add_argument("--slurm", nargs="+", help="run cells as jobs of Slurm: key=value, parameters of sbatch")
     parser.add_argument(
         "--budget", type=_amount, help="hours; cuts training seeds, then random networks, then searches"
     )

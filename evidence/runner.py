@@ -1,28 +1,23 @@
-"""Runs cells as programs, some side by side; what is done is kept, what was begun goes on."""
+"""Runs cells, some side by side, where they are to run; what is done is kept, what was begun goes on."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from common.files import read_json, write_json
 from common.lock import held
-from common.processor import cores
 from engine.stops import terminated_as_interrupted
 from evidence.cells import RESUME, Cell, Folder
+from evidence.places import Here, Place, Process, Program
 
-PROJECT = Path(__file__).parents[1]
 POLL_SECONDS = 0.1
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -39,8 +34,8 @@ class Running:
     """A cell under way."""
 
     cell: Cell
-    process: subprocess.Popen[bytes]
-    log: Path
+    program: Program
+    process: Process
     began: float
     before: float  # seconds of earlier attempts
     attempts: int
@@ -51,15 +46,14 @@ class Runner:
 
     Args:
         folder: where they are kept.
-        jobs: how many run side by side; the machine's threads are divided among them.
+        jobs: how many run side by side.
         say: shows a line to people.
+        place: where they run; None for this machine.
     """
 
-    def __init__(self, folder: Folder, jobs: int, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Folder, jobs: int, say: Callable[[str], None], place: Place | None = None) -> None:
         self.folder, self.jobs, self.say = folder, jobs, say
-        threads = str(max(1, total_threads() // jobs))
-        paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        self.environment = {**os.environ, **dict.fromkeys(THREADS, threads), "PYTHONPATH": os.pathsep.join(paths)}
+        self.place = place or Here(jobs)
         self.lock: IO[Any] | None = None
 
     def run(self, cells: Sequence[Cell]) -> list[Failure]:
@@ -101,25 +95,30 @@ class Runner:
             yield
 
     def _start(self, cell: Cell) -> Running:
-        before, attempts = self._earlier(cell)
-        write_json(self._attempts(cell), {"seconds": before, "attempts": attempts + 1})
+        before, attempts, name = self._earlier(cell)
         log = self.folder.root / "output" / f"{cell.name}.txt"
+        program = Program(cell.command, RESUME, cell.begun, log)
+        found = self.place.find(name, program)
+        if found is not None:
+            return Running(cell, program, found, time.monotonic(), before, attempts)
         log.parent.mkdir(parents=True, exist_ok=True)
         cell.output.unlink(missing_ok=True)  # of an earlier time, whose cell file somebody removed
-        resume = [RESUME] if any(path.exists() for path in cell.begun) else []
-        with log.open("ab") as out:
-            process = start([*cell.command, *resume], out, self.environment, self.lock)
-        return Running(cell, process, log, time.monotonic(), before, attempts + 1)
+        attempts += 1
+        self._note(cell, before, attempts)
+        process, name = self.place.start(program, self.lock)
+        if name:
+            self._note(cell, before, attempts, name)
+        return Running(cell, program, process, time.monotonic(), before, attempts)
 
     def _ended(self, one: Running) -> Failure | None:
-        seconds = one.before + time.monotonic() - one.began
-        if one.process.returncode == 0 and one.cell.output.exists():
+        seconds = one.before + self.place.seconds(one.program, one.began)
+        if one.process.poll() == 0 and one.cell.output.exists():
             self.folder.finish(one.cell, seconds, one.attempts)
             self._attempts(one.cell).unlink()
             shutil.rmtree(one.cell.spent, ignore_errors=True)  # a gigabyte each at the published sizes
             return None
-        write_json(self._attempts(one.cell), {"seconds": seconds, "attempts": one.attempts})
-        return Failure(one.cell, _last_line(one.log), one.log)
+        self._note(one.cell, seconds, one.attempts)
+        return Failure(one.cell, _last_line(one.program.log), one.program.log)
 
     def _stop(self, running: Sequence[Running]) -> None:
         """Let cells save what they have; a second Ctrl-C kills them."""
@@ -138,33 +137,19 @@ class Runner:
     def _attempts(self, cell: Cell) -> Path:
         return self.folder.root / "cells" / f"{cell.name}.begun"
 
-    def _earlier(self, cell: Cell) -> tuple[float, int]:
+    def _note(self, cell: Cell, seconds: float, attempts: int, name: str = "") -> None:
+        write_json(self._attempts(cell), {"seconds": seconds, "attempts": attempts, "name": name})
+
+    def _earlier(self, cell: Cell) -> tuple[float, int, str]:
         path = self._attempts(cell)
         if not path.exists():
-            return 0.0, 0
+            return 0.0, 0, ""
         known = read_json(path, "what earlier attempts took")
-        return known["seconds"], known["attempts"]
-
-
-def start(arguments: Sequence[str], out: IO[bytes], environment: Mapping[str, str], lock: IO[Any]) -> subprocess.Popen:
-    """Begin a Python program that writes into a file and holds a lock until it ends."""
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=out,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        pass_fds=[lock.fileno()],
-        start_new_session=True,  # so that Ctrl-C reaches it once, and through the runner
-    )
-
-
-def total_threads() -> int:
-    """Threads to divide: what OMP_NUM_THREADS says, or as many as this program may use cores."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdecimal() and int(said) else cores()
+        return known["seconds"], known["attempts"], known.get("name", "")
 
 
 def _last_line(log: Path) -> str:
+    if not log.exists():
+        return "it never began; what the cluster said of it lies in the folder slurm"
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it said nothing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.files import write_json
 from evidence import runner
 from evidence.cells import key
+from evidence.places import Here, Program
 from evidence.run import main
 from genotypes.genotype import Genotype
 from tasks.find import task_names
@@ -39,13 +40,13 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.chdir(tmp_path)
     commands = []
 
-    def inside(command: list[str], *unused: object) -> SimpleNamespace:
-        _, program, *flags = command
+    def inside(cell: Program, lock: IO[Any]) -> tuple[SimpleNamespace, str]:
+        _, program, *flags = cell.command
         commands.append([program, *flags])
         {"search": search.run, "retrain": retrain.run}[program].main(flags)
-        return SimpleNamespace(returncode=0, poll=lambda: 0)
+        return SimpleNamespace(poll=lambda: 0), ""
 
-    monkeypatch.setattr(runner, "start", inside)
+    monkeypatch.setattr(Here, "start", staticmethod(inside))
     monkeypatch.setattr(runner, "POLL_SECONDS", 0)
     return commands
 
@@ -92,12 +93,13 @@ class Pretended:
         self.broken: set[str] = set()
         self.ran: list[str] = []
 
-    def __call__(self, command: list[str], out: IO[bytes], *unused: object) -> SimpleNamespace:
+    def __call__(self, program: Program, lock: IO[Any]) -> tuple[SimpleNamespace, str]:
+        command = program.command
         said = dict(flag.removeprefix("--").split("=", 1) for flag in command[2:])
         self.ran.append(said["version"])
         if said["version"] in self.broken:
-            out.write(b"error: the disk is full\n")
-            return SimpleNamespace(returncode=2, poll=lambda: 2)
+            program.log.write_text("error: the disk is full\n")
+            return SimpleNamespace(poll=lambda: 2), ""
         rng = np.random.default_rng([*said["version"].encode()])
         if command[1] == "search":
             network = {"encoder": ["feed_forward"], "decoder": [str(rng.choice(["guided_att_16", "feed_forward"]))]}
@@ -105,15 +107,15 @@ class Pretended:
         else:
             scores = {split: {"accuracy": rng.normal(70, 1)} for split in ("testA", "testB")}
             write_json(f"{said['logs']}/ckpts/result_test/metrics_{said['version']}.json", {"metrics": scores})
-        return SimpleNamespace(returncode=0, poll=lambda: 0)
+        return SimpleNamespace(poll=lambda: 0), ""
 
 
 @pytest.fixture
 def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretended:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0)
-    monkeypatch.setattr(runner, "start", Pretended())
-    return runner.start
+    monkeypatch.setattr(Here, "start", Pretended())
+    return Here.start
 
 
 def test_failing_cells_are_told_and_the_rest_is_run(

@@ -14,7 +14,8 @@ import pytest
 
 from common.errors import UserError
 from evidence.cells import Cell, Folder
-from evidence.runner import PROJECT, Runner, total_threads
+from evidence.places import PROJECT, total_threads
+from evidence.runner import Runner
 
 # Leaves what it was told and what it saw; waits for a file to appear first where it is told one.
 PROGRAM = """
