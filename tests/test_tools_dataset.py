@@ -48,6 +48,58 @@ def task_on(task: str, root: Path):
     return kind(kind.Data(root=str(root), word_vectors=None, **own))
 
 
+@pytest.mark.parametrize(
+    "task,content",
+    {
+        "itm": {
+            "images": [{"id": 7 + n, "file_name": f"{n:03d}.png"} for n in range(COUNT)],
+            "annotations": [{"image_id": 7 + n, "caption": f"a picture, number {n}", "id": n} for n in range(COUNT)],
+        },
+        "vgd": [
+            {"id": n, "regions": [{"phrase": "the left one", "x": 0, "y": 0, "width": 20 + n % 3, "height": 15}]}
+            for n in range(COUNT)
+        ],
+        "vqa": [
+            {"Image": f"{n:03d}.png", "question": "what is it?", "answer": ["yes", "no"][n % 2]} for n in range(COUNT)
+        ],
+    }.items(),
+)
+def test_one_json_gives_what_a_table_gives(
+    task: str, content: object, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if task == "vgd":  # Visual Genome's pictures lie in two folders, called by their number
+        for number in range(COUNT):
+            below = pictures / ("VG_100K" if number % 2 else "VG_100K_2")
+            below.mkdir(exist_ok=True)
+            (pictures / f"{number:03d}.png").rename(below / f"{number}.jpg")
+    Path("t.json").write_text(json.dumps(content))
+    root = make(task, Path("t.json"))
+    features.main([f"--data={root}", "--extractor=tiny_pictures:Quarters", "--nw=0", "--gpu=cpu"])
+    assert len(task_on(task, root).split("train")) == 8
+    assert ", entry " in capsys.readouterr().out
+
+
+def test_entries_that_are_wrong_are_told_by_their_number(pictures: Path) -> None:
+    images = [{"id": n, "file_name": f"{n:03d}.png"} for n in range(COUNT)]
+    texts = [{"image_id": n, "caption": "a picture"} for n in range(COUNT)]
+    Path("t.json").write_text(json.dumps({"images": images, "annotations": [*texts, {"image_id": [1]}, 5]}))
+    root = make("itm", Path("t.json"), "--skip-bad")
+    assert json.loads((root / "dataset.json").read_text())["refused"] == [
+        "t.json entry 13: image_id [1] is none of its images",
+        "t.json entry 14: it is no JSON object",
+    ]
+    Path("t.json").write_text('{"captions": []}')
+    with pytest.raises(UserError, match=r"t.json should be COCO captions \(images, annotations\), Visual Genome's"):
+        make("itm", Path("t.json"))
+    (pictures / "a").mkdir()
+    (pictures / "b").mkdir()
+    for below in "ab":
+        (pictures / below / "one.png").write_bytes((pictures / "000.png").read_bytes())
+    root = make("itm", table("itm", "one.png,which"), "--skip-bad")
+    (refused,) = json.loads((root / "dataset.json").read_text())["refused"]
+    assert "pictures/a/one.png and pictures/b/one.png are both called one.png; say in the table which" in refused
+
+
 @pytest.mark.parametrize("task", ROWS)
 def test_what_is_made_is_read_by_the_task(task: str, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make(task, table(task))

@@ -41,6 +41,7 @@ class Made(NamedTuple):
     looks: dict[str, Look]
     groups: list[list[str]]
     faults: list[Fault]
+    unit: str  # what rows are counted by
 
 
 def gather(task: str, pictures: Path, table: Path, order: str | None, seed: int) -> Made:
@@ -49,7 +50,8 @@ def gather(task: str, pictures: Path, table: Path, order: str | None, seed: int)
     Raises:
         UserError: the table cannot be read, or nothing in it is a sample.
     """
-    samples, faults = read_samples(read_table(table), task, order)
+    read = read_table(table)
+    samples, faults = read_samples(read, task, order)
     looks, wrong = _look(pictures, list(dict.fromkeys(one.image for one in samples)))
     kept = []
     for one in samples:
@@ -57,17 +59,17 @@ def gather(task: str, pictures: Path, table: Path, order: str | None, seed: int)
             kept.append(_fitted(one, looks, wrong))
         except UserError as error:
             faults.append(Fault(one.line, str(error)))
-    kept, torn = _of_one_split(kept)
+    kept, torn = _of_one_split(kept, read.unit)
     # A row with several texts is wrong once.
     faults = sorted(set(faults + torn))
     if not kept:
-        raise UserError(f"no row of {table} is a sample: line {faults[0].line}: {faults[0].reason}")
+        raise UserError(f"no row of {table} is a sample: {read.unit} {faults[0].line}: {faults[0].reason}")
     names = list(dict.fromkeys(one.image for one in kept))
     groups = group_alike({name: looks[name] for name in names})
     if not kept[0].split:
         found = divide(groups, {name: looks[name].content for name in names}, seed)
         kept = [one._replace(split=found[one.image]) for one in kept]
-    return Made(kept, {name: number for number, name in enumerate(names, 1)}, looks, groups, faults)
+    return Made(kept, {name: number for number, name in enumerate(names, 1)}, looks, groups, faults, read.unit)
 
 
 def _look(folder: Path, names: Sequence[str]) -> tuple[dict[str, Look], dict[str, str]]:
@@ -90,7 +92,7 @@ def _fitted(one: Sample, looks: Mapping[str, Look], wrong: Mapping[str, str]) ->
     return one if one.box is None else one._replace(box=check_box(one.box, look.width, look.height))
 
 
-def _of_one_split(samples: list[Sample]) -> tuple[list[Sample], list[Fault]]:
+def _of_one_split(samples: list[Sample], unit: str) -> tuple[list[Sample], list[Fault]]:
     """Those that agree with the first row about the split of their picture, and the others."""
     first: dict[str, Sample] = {}
     kept, torn = [], []
@@ -100,7 +102,7 @@ def _of_one_split(samples: list[Sample]) -> tuple[list[Sample], list[Fault]]:
             kept.append(one)
         else:
             torn.append(
-                Fault(one.line, f"{one.image} is in {one.split} here and in {before.split} in line {before.line}")
+                Fault(one.line, f"{one.image} is in {one.split} here and in {before.split} in {unit} {before.line}")
             )
     return kept, torn
 
@@ -119,7 +121,7 @@ def write(made: Made, task: str, pictures: Path, root: Path, facts: Mapping[str,
     for name, number in made.ids.items():
         link = root / IMAGES / layout.parts.get(of[name], "") / (picture_name(number) + Path(name).suffix.lower())
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath((pictures / name).resolve(), link.parent.resolve()))
+        link.symlink_to(os.path.relpath(picture_of(pictures, name).resolve(), link.parent.resolve()))
     sizes = {name: Size(look.width, look.height) for name, look in made.looks.items()}
     layout.write(root, splits, made.ids, sizes)
 
@@ -156,7 +158,7 @@ def draw(made: Made, pictures: Path, path: Path, seed: int) -> Path:
         drawn = {}
         for one in shown:
             drawn[made.ids[one.image]] = Path(room) / f"{made.ids[one.image]}.png"
-            read_picture(pictures / one.image, SHOWN_PIXELS).image.save(drawn[made.ids[one.image]])
+            read_picture(picture_of(pictures, one.image), SHOWN_PIXELS).image.save(drawn[made.ids[one.image]])
         return draw_sheet([_shown(one, made) for one in shown], drawn, path)
 
 
@@ -168,7 +170,7 @@ def _shown(one: Sample, made: Made) -> Prediction:
         boxes = [Box((x, y, x + width, y + height), "true")]
     counts = Counter(one.answers).most_common(SHOWN_ANSWERS)
     said = [Line(answer, note=str(count) if len(one.answers) > 1 else "") for answer, count in counts]
-    said.append(Line(f"line {one.line}, {one.split}, {one.image}"))
+    said.append(Line(f"{made.unit} {one.line}, {one.split}, {one.image}"))
     return Prediction(made.ids[one.image], (look.height, look.width), boxes, one.text, said)
 
 
@@ -179,7 +181,7 @@ def sum_up(made: Made, task: str) -> None:
         print(f"{split:<6}{len({one.image for one in own}):>8,} pictures{len(own):>10,} {TEXT[task][0]}s")
     longest = max(made.samples, key=lambda one: len(one.text.split()))
     words, most = len(longest.text.split()), find_task(task)[0].Data.max_tokens
-    print(f"longest {TEXT[task][0]}: {words} words, line {longest.line}: {longest.text[:100]}")
+    print(f"longest {TEXT[task][0]}: {words} words, {made.unit} {longest.line}: {longest.text[:100]}")
     beyond = sum(len(one.text.split()) > most for one in made.samples)
     if beyond:
         print(f"note: {beyond:,} have more than {most} words and are cut; ARGS=data.max_tokens={words} keeps them")
@@ -209,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     made = gather(given.task, given.pictures, given.table, given.boxes, given.seed)
     rows = len({one.line for one in made.samples} | {fault.line for fault in made.faults})
-    lines = [f"{given.table.name} line {fault.line}: {fault.reason}" for fault in made.faults]
+    lines = [f"{given.table.name} {made.unit} {fault.line}: {fault.reason}" for fault in made.faults]
     if lines:
         print(*lines[:MOST_SHOWN], sep="\n")
         if len(lines) > MOST_SHOWN:
@@ -229,7 +231,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--task", required=True, choices=list(TEXT), help="what the samples are for")
     add("--pictures", required=True, type=home_path, help="folder of pictures")
-    add("--table", required=True, type=home_path, help="the table, .csv, .tsv or .jsonl")
+    add("--table", required=True, type=home_path, help="the table, .csv, .tsv, .jsonl or .json")
     add("--data", required=True, type=home_path, help="the data root to make")
     add("--boxes", choices=ORDERS, help="what the four numbers of a column of boxes are")
     add("--seed", type=int, default=0, help="decides who comes into train, val and test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -176,7 +177,7 @@ def check_box(box: Box, width: int, height: int) -> Box:
 
 
 def picture_of(folder: Path, name: str) -> Path:
-    """Where a picture lies.
+    """Where a picture lies: at its path below the folder, or, named alone, in one of the folders right below.
 
     Raises:
         UserError: it is not below the folder.
@@ -184,6 +185,16 @@ def picture_of(folder: Path, name: str) -> Path:
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(f"the picture {name} must be a path below {folder}")
-    if not path.is_file():
+    if path.is_file():
+        return path
+    found = [below / name for below in _folders(folder) if (below / name).is_file()]
+    if not found:
         raise UserError(f"the picture {path} does not exist")
-    return path
+    if len(found) > 1:
+        raise UserError(f"{found[0]} and {found[1]} are both called {name}; say in the table which is meant")
+    return found[0]
+
+
+def _folders(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return sorted(folder / entry.name for entry in entries if entry.is_dir())

@@ -1,4 +1,4 @@
-"""Tables as people keep them, CSV, TSV or JSON lines: rows with their line, and columns by the names they may have."""
+"""Tables as people keep them, CSV, TSV or JSON: rows with their line, and columns by the names they may have."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from typing import Any, NamedTuple
 
 from common.errors import UserError, cut
 from common.files import read_text
+from tools.dataset.collections import read_entries
 
-WHAT = "a table with a header (.csv, .tsv), or JSON objects, one a line (.jsonl)"
+WHAT = "a table with a header (.csv, .tsv), JSON objects, one a line (.jsonl), or one JSON (.json)"
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 LINES = (".jsonl", ".ndjson")
+WHOLE = ".json"
 
 
 class Row(NamedTuple):
     """A row of a table."""
 
-    line: int
+    line: int  # or the number of its entry, in a file that is one JSON
     values: dict[str, Any]  # by column in lower case; texts where the table is CSV or TSV
     fault: str = ""  # why it cannot be read
 
@@ -31,6 +33,7 @@ class Table(NamedTuple):
     path: Path
     columns: list[str]  # in lower case
     rows: list[Row]
+    unit: str = "line"  # what rows are counted by
 
     def column(self, names: Sequence[str]) -> str | None:
         """The first of several names that is a column."""
@@ -56,13 +59,18 @@ def read_table(path: Path) -> Table:
         UserError: it is missing, of no known kind, empty, or has no header.
     """
     ending = path.suffix.lower()
-    if ending not in DELIMITERS and ending not in LINES:
+    if ending in DELIMITERS:
+        rows = list(_cells(path, read_text(path, WHAT), DELIMITERS[ending]))
+    elif ending in LINES:
+        rows = list(_lines(read_text(path, WHAT)))
+    elif ending == WHOLE:
+        rows = [Row(n, _lower(values.items()), fault) for n, (values, fault) in enumerate(read_entries(path), 1)]
+    else:
         raise UserError(f"TABLE={path} must be {WHAT}")
-    text = read_text(path, WHAT)
-    rows = list(_lines(text) if ending in LINES else _cells(path, text, DELIMITERS[ending]))
     if not rows:
         raise UserError(f"{path} has no rows; it should be {WHAT}")
-    return Table(path, list(dict.fromkeys(name for row in rows for name in row.values)), rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row.values))
+    return Table(path, columns, rows, "entry" if ending == WHOLE else "line")
 
 
 def _lines(text: str) -> Iterator[Row]:
