@@ -20,6 +20,7 @@ from pictures.registry import find_extractor
 USUAL = "features"  # the folder of features of a root that no data set was made in
 DATASET = "dataset.json"  # where `make dataset` says what it made
 IMAGES = "images"  # where it put the pictures
+LARGE = 20_000  # pictures from which on networks of the published size are worth their time
 MOST_SHOWN = 20
 MOST_WORKERS = 4
 
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sep="\n",
         )
     hint = f" ARGS=data.features={base.relative_to(root)}" if not made else ""
-    print(f"next: make search TASK={made.get('task', '...')} DATA={root}{made.get('arguments', '')}{hint}")
+    small = "PROFILE=mini " if sum(len(folder.pictures) for folder in folders) < LARGE else ""
+    print(f"next: make search TASK={made.get('task', '...')} {small}DATA={root}{made.get('arguments', '')}{hint}")
 
 
 def _extract(folder: Folder, extractor: Extractor, base: Path, workers: int, npz: bool) -> list[str]:
