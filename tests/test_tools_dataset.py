@@ -109,7 +109,9 @@ def test_what_is_made_is_read_by_the_task(task: str, pictures: Path, capsys: pyt
     assert counts == {"train": 8, "val": 2, "test": 2}
     assert made.features("train").width == 3
     said = capsys.readouterr().out
-    assert f"next: make search TASK={task} PROFILE=mini DATA=root{' DATASET=refcocog' if task == 'vgd' else ''}\n" in said
+    assert (
+        f"next: make search TASK={task} PROFILE=mini DATA=root{' DATASET=refcocog' if task == 'vgd' else ''}\n" in said
+    )
     assert (root / "samples.png").stat().st_size > 1_000
 
 
