@@ -9,7 +9,7 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check --editable '.[dev]'
 STEPS := /[MG]B\)|^ *(Installing|Building|Getting|Successfully)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vectors demo-data search retrain evidence profile pareto report runs draw show dataset features pack bench growth reproduce test test-slow lint clean
+.PHONY: help setup vectors demo-data search retrain evidence profile pareto report runs draw show export dataset features pack bench growth reproduce test test-slow lint clean
 
 # The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,
@@ -43,6 +43,7 @@ help:
 	@echo "  make draw GENO=...         figure of a genotype        OUT=file.svg|png|pdf|dot"
 	@echo "                             (beside its file; logs/drawn/ for published ones and path@epoch)"
 	@echo "  make show CKPT=...         predictions over pictures   DATA DATASET SPLIT FEAT PICTURES COUNT OUT"
+	@echo "  make export CKPT=...       a network as ONNX           OUT=file.onnx (docs/export.md)"
 	@echo "  make vectors               install word vectors        (every task then takes them)"
 	@echo "  make demo-data             make the built-in data      (search and retrain do it when needed)"
 	@echo "  make dataset TASK=itm      pictures and a table:       PICTURES TABLE DATA BOXES SEED SKIP_BAD=1"
@@ -117,6 +118,9 @@ draw: $(READY)
 show: $(READY) $(if $(DATA),,$(DEMO))
 	@$(PY) -m tools.show $(named) $(if $(CKPT),--ckpt='$(CKPT)') $(if $(SPLIT),--split='$(SPLIT)') \
 		$(if $(PICTURES),--pictures='$(PICTURES)') $(if $(COUNT),--count='$(COUNT)') $(if $(OUT),--out='$(OUT)') $(extra)
+
+export: $(READY)
+	@$(PY) -m tools.export $(if $(CKPT),--ckpt='$(CKPT)') $(if $(OUT),--out='$(OUT)')
 
 dataset: $(READY)
 	@$(PY) -m tools.dataset $(if $(TASK),--task='$(TASK)') $(if $(PICTURES),--pictures='$(PICTURES)') \

@@ -70,6 +70,11 @@ class FeatureStore:
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
 
     @property
+    def extractor(self) -> dict[str, str]:
+        """What made all of them: its name, weights and preprocessing, where a pack says so."""
+        return next((pack.extractor for pack in self._packs if pack.extractor), {})
+
+    @property
     def files(self) -> list[str]:
         """What all feature files are called, without endings, also those that are no image of the data set."""
         return [stem for pack in self._packs for stem in pack.stems.tolist()]

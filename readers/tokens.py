@@ -12,9 +12,9 @@ from common.errors import UserError
 Tokeniser = Callable[[str], list[str]]
 
 # What published models of this family drop from a text, and what they turn into spaces.
-_PUNCTUATION = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": " "})
+PUNCTUATION = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": " "})
 # What typesetters and keyboards of other scripts write for the same marks.
-_TYPOGRAPHY = str.maketrans(
+TYPOGRAPHY = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛′´", "'"),
         **dict.fromkeys("“”„‟«»‹›″", '"'),
@@ -38,12 +38,12 @@ _LONG = 4  # characters of a spaceless script that no word is likely to have
 
 def published_tokens(text: str) -> list[str]:
     """Lower-case words without punctuation, as published models read them; words joined by - or / come apart."""
-    return text.lower().translate(_PUNCTUATION).split()
+    return text.lower().translate(PUNCTUATION).split()
 
 
 def tokenise(text: str) -> list[str]:
     """``published_tokens`` of a text whose typographic and full-width marks count as the plain ones they stand for."""
-    plain = text if text.isascii() else unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY)
+    plain = text if text.isascii() else unicodedata.normalize("NFC", text).translate(TYPOGRAPHY)
     return published_tokens(plain)
 
 

@@ -36,6 +36,9 @@ KINDS = {
     "epoch": int,
 }
 TENSORS = ("model", "trained_on")  # where tensors may stand
+# What it may hold besides, and of what kind the values are.
+MORE = {"limits": int | None, "extractor": str}
+LIMITS = ("max_regions", "max_tokens")  # of what it reads, where a task's data section has them
 
 
 def build(
@@ -76,6 +79,8 @@ def save(
         "words": task.words,
         "labels": task.labels,
         "segmenter": _segmenter(task),
+        "limits": {name: getattr(task.data, name, None) for name in LIMITS},
+        "extractor": task.store.extractor,
         "region_width": task.region_width,
         "epoch": epoch,
         "metrics": dict(metrics),
@@ -99,13 +104,22 @@ def _trained_on(path: Path, state: Mapping[str, Any]) -> Digest | None:
     return Digest.from_dict({**kept, "ids": packed} if isinstance(kept, dict) else kept, f"checkpoint {path}")
 
 
+def said(path: Path) -> dict[str, Any]:
+    """What the file of a trained network says beside its weights.
+
+    Raises:
+        UserError: the file is missing, damaged or no trained network.
+    """
+    return {key: value for key, value in _held(path, lazily=True).items() if key not in TENSORS}
+
+
 def trained_for(path: Path) -> str | None:
     """The task that a trained network is for; None where its file does not say.
 
     Raises:
         UserError: the file is missing, damaged or no trained network.
     """
-    name = _held(path, lazily=True).get("task")
+    name = said(path).get("task")
     return name if isinstance(name, str) else None
 
 
@@ -115,7 +129,7 @@ def width_of(path: Path) -> int:
     Raises:
         UserError: the file is missing, damaged or no trained network.
     """
-    return _held(path, lazily=True)["width"]
+    return said(path)["width"]
 
 
 def _segmenter(task: Task) -> str | None:
@@ -128,11 +142,18 @@ def _held(path: Path, lazily: bool = False) -> dict[str, Any]:
         raise UserError(f"{path} is no trained network; give the best.pt of a retraining")
     texts = {key: state[key] for key in ("words", "labels") if key in state}
     wrong = [key for key, kind in KINDS.items() if not isinstance(state[key], kind)]
+    wrong += [key for key, kind in MORE.items() if key in state and not _names(state[key], kind)]
+    wrong += ["segmenter"] * (not isinstance(state.get("segmenter"), str | None))
     wrong += [key for key, held in texts.items() if not isinstance(held, list) or not all(type(s) is str for s in held)]
     wrong += [key for key, held in state.items() if key not in TENSORS and not is_plain(held)]
     if wrong:
         raise UserError(f"{path} holds {brief(state[wrong[0]])} as {brief(wrong[0])}; it is damaged, use another one")
     return state
+
+
+def _names(held: object, kind: Any) -> bool:
+    """Whether it gives names values of a kind."""
+    return isinstance(held, dict) and all(type(key) is str and isinstance(one, kind) for key, one in held.items())
 
 
 def _settings(path: Path, held: Mapping[str, Any]) -> ModelSettings:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from space.context import Context
+from space.graphs import in_graph, readable
 from space.inputs import rows
 from space.padding import Padding
 from space.text_groups import TextGroup
@@ -69,7 +70,7 @@ class MultiHeadAttention(nn.Module):
         asking, answering, width, inner = x.shape[1], answers.shape[1], x.shape[2], self.merge.in_features
         plain, folded = inner * asking * (width + answering), answering * width * (inner + self.heads * asking)
         # Products by head are slower ones; three fifths of the multiplications took as long at all sizes measured.
-        return x.is_cpu and 5 * folded < 3 * plain
+        return readable(x) and 5 * folded < 3 * plain
 
     def attend_flops(self, asking: int, answering: int) -> int:
         """Of one sample: projections, logits, weighted sum."""
@@ -146,8 +147,12 @@ class RelationAttention(MultiHeadAttention):
         return self.attend_to_itself(x, context, rows(bias, context.image_index))
 
     def _bias(self, features: Tensor) -> Tensor:
-        # As clamp(min=...), with one call less on the way back.
-        weight = F.threshold(self.relation(features).float(), SMALLEST_WEIGHT, SMALLEST_WEIGHT)
+        weight = self.relation(features).float()
+        # Both are the same; a threshold makes one call less on the way back, and ONNX knows none but 0.
+        if in_graph():
+            weight = weight.clamp(min=SMALLEST_WEIGHT)
+        else:
+            weight = F.threshold(weight, SMALLEST_WEIGHT, SMALLEST_WEIGHT)
         return weight.log().permute(0, 3, 1, 2).contiguous()
 
     def flops(self, n: int, t: int) -> int:

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from space.graphs import readable
 from space.inputs import rows
 from space.padding import Padding
 from space.relations import Relations
@@ -44,14 +45,14 @@ class Context:
 
     @cached_property
     def words(self) -> Tensor:
-        """(R,H) states of the real words of all texts; on a GPU, which would have to be waited for, of all."""
+        """(R,H) states of the real words of all texts; where none can be told, of all."""
         # A candidate that runs without a graph may be the first to ask, and others need one.
         with torch.set_grad_enabled(self.text.requires_grad):
-            return self.text_padding.pack(self.text) if self.text.is_cpu else self.text.flatten(0, 1)
+            return self.text_padding.pack(self.text) if readable(self.text) else self.text.flatten(0, 1)
 
     def of_texts(self, x: Tensor) -> Tensor:
         """(R,H), as ``words`` -> (Q,T,H)."""
-        return self.text_padding.spread(x) if x.is_cpu else x.view(*self.text_pad.shape, -1)
+        return self.text_padding.spread(x) if readable(x) else x.view(*self.text_pad.shape, -1)
 
     @cached_property
     def text_bias(self) -> Tensor | None:

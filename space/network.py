@@ -13,6 +13,7 @@ from space.alignment import Alignment
 from space.backbone import Backbone
 from space.context import Context
 from space.geometry import Relation, normalised_boxes, relation_geometry
+from space.graphs import in_graph, readable
 from space.inputs import Inputs, rows
 from space.padding import Padding
 from space.relations import Relations
@@ -96,7 +97,8 @@ class Network(nn.Module):
         Texts of similar length go through together, so that the longest does not set the price of all.
         """
         together, states = TOGETHER if pad.is_cpu else TOGETHER_ELSEWHERE, None
-        if not pad.is_cpu and len(pad) <= together:  # the texts of a batch, whose lengths would be waited for
+        # The texts of a batch, whose lengths would be waited for.
+        if in_graph() or (not pad.is_cpu and len(pad) <= together):
             return self._aligned(tokens, self._encode(tokens, pad), pad)
         lengths, order = (~pad).sum(1).sort(stable=True)
         for size, group in zip(lengths.split(together), order.split(together), strict=True):
@@ -112,8 +114,8 @@ class Network(nn.Module):
         return Texts(states, pad, self.alignment.words(self.embedding(tokens), states, pad))
 
     def _encode(self, tokens: Tensor, pad: Tensor) -> Tensor:
-        """The same of texts in order of their lengths; without padding but on a GPU, which would be waited for."""
-        if not pad.is_cpu:
+        """The same of texts in order of their lengths; without padding where it is readable."""
+        if not readable(pad):
             return self.backbone.encode(self.lstm(self.embedding(tokens))[0], Context(pad))
         parts = zip(tokens.split(READ_TOGETHER), pad.split(READ_TOGETHER), strict=True)
         context = Context(pad, packed=True)
@@ -155,7 +157,7 @@ class Network(nn.Module):
         pad = rows(images.pad, image_index)
         order = groups = None
         # A GPU would have to be waited for, and there the copies of a shared text cost next to nothing.
-        if text_index is not None and text_index.is_cpu:
+        if text_index is not None and readable(text_index):
             order, groups = group_by_text(text_index, texts.pad)
         of_text, of_image = (
             index if order is None else order if index is None else rows(index, order)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from space.graphs import readable
+
 HIDDEN = torch.finfo(torch.bfloat16).min  # a logit of what must not be seen, in any dtype
 
 
@@ -24,8 +26,8 @@ class Padding:
 
     @cached_property
     def some(self) -> bool:
-        """Whether anything is padding; on a GPU, which would have to be waited for, always."""
-        return not self.pad.is_cpu or bool(self.pad.any())
+        """Whether anything is padding; where it cannot be looked at, always."""
+        return not readable(self.pad) or bool(self.pad.any())
 
     @cached_property
     def bias(self) -> Tensor | None:

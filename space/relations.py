@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from space.graphs import in_graph
+
 WHOLE = 1 << 18  # pairs of boxes whose features may all be in memory: as much as the states of a few blocks
 # Otherwise so many at a time: on a CPU so few that they stay in its cache.
 BOX_PAIRS, BOX_PAIRS_ELSEWHERE = {"cpu": 1 << 15}, 1 << 20
@@ -51,7 +53,7 @@ class Relations:
             return reader(self.features(geometry))
 
         images, regions = self.geometry.shape[:2]
-        if images * regions**2 <= WHOLE:
+        if in_graph() or images * regions**2 <= WHOLE:
             return reader(self._whole)
         pairs = BOX_PAIRS.get(self.geometry.device.type, BOX_PAIRS_ELSEWHERE)
         parts = self.geometry.split(max(1, pairs // regions**2))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from space.by_hand import lowered, times
 from space.dropout import draw
+from space.graphs import readable
 
 
 def weigh(queries: Tensor, answers: Tensor | None, heads: int, bias: Tensor | None, p: float) -> Tensor:
@@ -27,7 +28,7 @@ def weigh(queries: Tensor, answers: Tensor | None, heads: int, bias: Tensor | No
     Returns:
         (B,N,inner).
     """
-    if queries.is_cpu:
+    if readable(queries):
         return _Weigh.apply(queries, answers, heads, bias, p)
     parts = queries.chunk(3, -1) if answers is None else (queries, *answers.chunk(2, -1))
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts)

@@ -1,0 +1,34 @@
+"""Use an exported network without torch: ``python tools/use_onnx.py network.onnx image.npz some words``"""
+
+import json
+import sys
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+file, image, *said = sys.argv[1:]
+facts = json.loads(Path(file).with_suffix(".json").read_text(encoding="utf-8"))
+texts, regions = facts["texts"], facts["regions"]
+if texts["segmenter"]:
+    sys.exit(f"these texts are parted by spaCy's segmenter for {texts['segmenter']!r}, which this example leaves out")
+
+text = unicodedata.normalize("NFC", " ".join(said)).translate(str.maketrans(texts["typography"]))
+words = text.lower().translate(str.maketrans(texts["punctuation"])).split()[: texts["at_most"]]
+ids = {word: number for number, word in enumerate(texts["words"])}
+tokens = np.array([[ids.get(word, texts["unknown"]) for word in words] or [texts["unknown"]]])
+
+held = np.load(image)  # region features as data/README.md says
+x = held["x"].T if held["x"].shape[1] == len(held["bbox"]) else held["x"]
+x = x[: regions["at_most"]].astype(np.float16).astype(np.float32)
+boxes = held["bbox"][: regions["at_most"]].astype(np.float32)
+hw = np.array([[held["image_h"], held["image_w"]]], np.float32).reshape(1, 2)
+given = {"regions": x[None], "boxes": boxes[None], "image_hw": hw, "tokens": tokens}
+given |= {"regions_pad": np.zeros((1, len(x)), bool), "tokens_pad": np.zeros(tokens.shape, bool)}
+
+session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+found = session.run(None, {one.name: given[one.name] for one in session.get_inputs()})
+for name, value in zip(facts["outputs"], found, strict=True):
+    best = np.argsort(-value.ravel())[:3] if "answers" in facts else []
+    print(name, [(facts["answers"][one], round(float(value[0, one]), 3)) for one in best] or value[0].tolist())
