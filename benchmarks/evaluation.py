@@ -14,7 +14,7 @@ from benchmarks.measure import Planned, Row
 from benchmarks.steps import BATCH, networks, relative
 from engine.batches import WINDOW, shuffled
 from engine.runtime import Runtime
-from tasks.matching import encode_images, encode_texts, score_pairs
+from matching.scores import encode_images, encode_texts, score_pairs
 from tasks.vqa import predict
 
 PLAIN_PAIRS = 64  # pairs that the plain scoring takes at a time

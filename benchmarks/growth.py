@@ -24,9 +24,9 @@ from benchmarks.steps import batches, networks, own_step, supernet_of
 from common.arguments import Parser, home_path
 from common.errors import run
 from engine.runtime import Runtime, start
+from matching.scores import score_matrix
 from space.settings import SideSettings, SpaceSettings
 from tasks.base import eval_mode
-from tasks.matching import score_matrix
 
 WIDTH = 256
 

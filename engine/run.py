@@ -25,6 +25,7 @@ Workers = whole(0, 1000)
 Threads = whole(1, 1024)
 Kept = whole(1, checkpoint.MOST_KEPT)
 MOST_BYTES = 150  # of a run's name; what is written for a run adds to it, and file systems take 255
+MAY_BECOME_KNOWN = ("extractor",)  # the same features may be read from a pack that says who made them
 MAY_CHANGE = ("epochs", "save_minutes", "val_every", "root", "test_split", "accumulate")
 
 
@@ -234,7 +235,8 @@ def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], version: str
     Raises:
         UserError: naming the first key that differs, and how many others do.
     """
-    differing = [key for key in now if now[key] != then.get(key)]
+    compared = [key for key in now if key in then or key not in MAY_BECOME_KNOWN]
+    differing = [key for key in compared if now[key] != then.get(key)]
     if differing:
         first, *others = differing
         if first not in then:

@@ -126,6 +126,15 @@ def _device(gpu: str) -> torch.device:
     return devices[local_rank() if gpu else 0]
 
 
+def one_device(gpu: str) -> torch.device:
+    """The device of a command that needs one: number of a GPU, cpu, or "" for the first GPU if there is one.
+
+    Raises:
+        UserError: no such GPU.
+    """
+    return torch.device("cpu") if gpu == "cpu" or not (gpu or torch.cuda.is_available()) else _gpu(gpu or "0")
+
+
 def _gpu(number: str) -> torch.device:
     if not number.isdecimal() or int(number) >= torch.cuda.device_count():
         there = torch.cuda.device_count()

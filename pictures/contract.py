@@ -28,6 +28,7 @@ class Extractor(ABC):
 
     batch = 16  # pictures at once
     longest = 1024  # pixels; larger pictures are handed over smaller, since nobody should hold them whole
+    called = ""  # the name that it was asked for by, as EXTRACTOR
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

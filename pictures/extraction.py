@@ -66,7 +66,7 @@ def extract_folder(folder: Folder, extractor: Extractor, target: Path, workers: 
             refused = [one for one in journal.pictures if one.refused]
             if len(refused) == len(folder.pictures):
                 raise UserError(f"none of the {len(refused)} pictures for {target} can be used: {refused[0].refused}")
-            journal.finish({"stamp": "", "extractor": facts, "pictures": folder.stamp})
+            journal.finish({"stamp": "", "extractor": facts, "called": extractor.called, "pictures": folder.stamp})
         pack = _with_npz(Pack(path), target) if npz else Pack(path)
         return Extracted(pack, refused, [one for one in journal.pictures if one.note], before)
 
@@ -114,7 +114,7 @@ def _work(journal: Journal, extractor: Extractor, batches: Sequence[list[Path]],
         collate_fn=_as_it_is,
     )
     for paths, read in zip(batches, loader, strict=True):
-        journal.add(_batch(paths, read, extractor))
+        journal.add(extract_batch(paths, read, extractor))
         yield from itertools.repeat(None, len(paths))
 
 
@@ -153,7 +153,19 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _batch(paths: Sequence[Path], read: Sequence[Read], extractor: Extractor) -> list[tuple[Done, Features | None]]:
+def extract_batch(
+    paths: Sequence[Path], read: Sequence[Read], extractor: Extractor
+) -> list[tuple[Done, Features | None]]:
+    """What became of each picture of a batch, and its features unless it was refused.
+
+    Args:
+        paths: what the pictures are called.
+        read: they themselves, or why they cannot be read.
+        extractor: what finds regions in them.
+
+    Raises:
+        UserError: the extractor gave another number of results.
+    """
     pictures = [one for one in read if isinstance(one, Picture)]
     found = extractor.extract([one.image for one in pictures]) if pictures else []
     if len(found) != len(pictures):

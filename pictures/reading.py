@@ -42,7 +42,7 @@ def read_picture(path: Path, longest: int) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata, and about sizes, which are bounded here
             with Image.open(path, formats=FORMATS) as opened:
-                return _read(path, opened, longest)
+                return upright(path, opened, longest)
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -56,7 +56,13 @@ def read_picture(path: Path, longest: int) -> Picture:
         raise UserError(f"cannot read the picture {path} ({why(error)}); it is damaged: copy it again") from error
 
 
-def _read(path: Path, opened: Image.Image, longest: int) -> Picture:
+def upright(path: Path, opened: Image.Image, longest: int) -> Picture:
+    """What ``read_picture`` gives of a picture that is open or in memory; ``path`` is only its name, for errors.
+
+    Raises:
+        UserError: it is too large, or of a kind that has no colours to show.
+        Exception: whatever its decoder says of a damaged file.
+    """
     width, height = opened.size
     opened.draft(None, (longest, longest))  # JPEG is unpacked smaller, which saves most of the time
     if opened.width * opened.height > MOST_PIXELS:
@@ -97,4 +103,4 @@ def _plain(path: Path, opened: Image.Image) -> Image.Image:
         return Image.fromarray((deep >> 8).astype(np.uint8))
     if opened.has_transparency_data:
         return opened.convert("RGBA")
-    return opened if opened.mode == "L" else opened.convert("RGB")
+    return opened.copy() if opened.mode == "L" else opened.convert("RGB")  # made smaller in place, a copy in any case

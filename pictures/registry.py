@@ -22,6 +22,12 @@ def find_extractor(name: str, device: torch.device) -> Extractor:
     Raises:
         UserError: there is none of that name, or it cannot be made.
     """
+    extractor = _made(name, device)
+    extractor.called = name
+    return extractor
+
+
+def _made(name: str, device: torch.device) -> Extractor:
     family, colon, rest = name.partition(":")
     if family == "transformers" and rest:
         return pretrained(rest, device)

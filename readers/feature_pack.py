@@ -70,6 +70,7 @@ class Pack:
         self.stamp: str = facts["stamp"]  # of the source when it was packed
         self.fingerprint: str = facts["fingerprint"]  # of the contents, equal wherever the data are
         self.extractor: dict[str, str] = facts.get("extractor", {})  # its name, weights, preprocessing, where known
+        self.called: str = facts.get("called", "")  # what the extractor was asked for by, where known
         self.pictures: str = facts.get("pictures", "")  # hash of the pictures it was made of, where it was
         self._check()
         self._start = len(npy_header(len(self.boxes), self.width))
@@ -89,7 +90,7 @@ class Pack:
         if not (np.isfinite(self.boxes).all() and np.isfinite(self.hw).all() and (self.hw > 0).all()):
             raise ValueError("impossible numbers in the index")
         known = self.extractor.values() if isinstance(self.extractor, dict) else (None,)
-        texts = (self.stamp, self.fingerprint, self.pictures, *known)
+        texts = (self.stamp, self.fingerprint, self.pictures, self.called, *known)
         if not all(isinstance(text, str) for text in texts) or not 0 < self.width < 2**31:
             raise ValueError("impossible facts in the index")
 
@@ -305,7 +306,7 @@ def index_of(
     """What belongs into the index of n images with N regions; ``Pack`` says what its arrays are.
 
     ``counts`` (n+1) begins with 0; ``facts`` are width, stamp and fingerprint, and of pictures also their hash and the
-    extractor.
+    extractor and what it is called.
     """
     return {
         "stems": np.array(stems),

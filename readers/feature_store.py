@@ -48,7 +48,8 @@ class FeatureStore:
                     f"the features of {folder} have width {pack.width} but those of {self._folders[0]} {self.width}; "
                     "use features of one kind"
                 )
-        self._refuse_mixed()
+        self.extractor = self._extractor()  # its facts; none where others made the features
+        self.called = next((pack.called for pack in self._packs if pack.called), "")  # the extractor, as EXTRACTOR
         ids = np.concatenate([ids_in(f, pack.stems) for f, pack in zip(self._folders, self._packs, strict=True)])
         order = np.argsort(ids, kind="stable")
         order = order[ids[order] != NO_IMAGE]
@@ -68,11 +69,6 @@ class FeatureStore:
         """A short hash of all features, boxes and ids; the same data give the same one anywhere."""
         parts = sorted(pack.fingerprint for pack in self._packs)
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
-
-    @property
-    def extractor(self) -> dict[str, str]:
-        """What made all of them: its name, weights and preprocessing, where a pack says so."""
-        return next((pack.extractor for pack in self._packs if pack.extractor), {})
 
     @property
     def files(self) -> list[str]:
@@ -164,19 +160,17 @@ class FeatureStore:
             raise UserError(f"image {image_ids[unknown][0]} has no features under {self._where()}; add its npz file")
         return rows
 
-    def _refuse_mixed(self) -> None:
+    def _extractor(self) -> dict[str, str]:
         """Two extractors may well give features of one width, which mean nothing to each other."""
         told = [
             (folder, pack.extractor) for folder, pack in zip(self._folders, self._packs, strict=True) if pack.extractor
         ]
         for folder, extractor in told:
             first_folder, first = told[0]
-            if extractor != first:
-                key = next(key for key in (*first, *extractor) if first.get(key) != extractor.get(key))
-                raise UserError(
-                    f"the features of {folder} and {first_folder} are of two extractors, which differ in {key} "
-                    f"({brief(extractor.get(key))} and {brief(first.get(key))}); make both by the same"
-                )
+            if differ := difference(extractor, first):
+                both = f"the features of {folder} and {first_folder} are of two extractors"
+                raise UserError(f"{both}, which differ in {differ}; make both by the same")
+        return told[0][1] if told else {}
 
     def _refuse_twins(self) -> None:
         twice = np.flatnonzero(self.ids[1:] == self.ids[:-1])
@@ -189,6 +183,14 @@ class FeatureStore:
 
     def _where(self) -> str:
         return ", ".join(map(str, self._folders))
+
+
+def difference(one: Mapping[str, str], other: Mapping[str, str]) -> str:
+    """In what two extractors differ, for people; nothing where they do not, or of one no facts are known."""
+    if not one or not other or one == other:
+        return ""
+    key = next(key for key in (*other, *one) if other.get(key) != one.get(key))
+    return f"{key} ({brief(one.get(key))} and {brief(other.get(key))})"
 
 
 def _ids(id_of: Mapping[str, int] | None, folder: Path, stems: Sequence[str]) -> np.ndarray:

@@ -43,6 +43,10 @@ class Vocabulary:
         """Ids of the first ``limit`` tokens, UNK for unknown ones; an empty text is [UNK], for a text needs a state."""
         return [self._ids.get(token, UNK) for token in tokens[:limit]] or [UNK]
 
+    def unknown(self, tokens: Iterable[str]) -> list[str]:
+        """The tokens that it does not know, each once."""
+        return [token for token in dict.fromkeys(tokens) if token not in self._ids]
+
     def decode(self, ids: Iterable[int]) -> str:
         """What the network reads in these ids, as a text in which an unknown word is a dash; PAD is left out."""
         return " ".join("–" if token == UNK else self.words[token] for token in ids if token != PAD)

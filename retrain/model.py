@@ -17,13 +17,16 @@ from common.errors import UserError, brief, cut
 from engine import checkpoint
 from engine.held import is_plain, weights
 from genotypes.genotype import Genotype
+from readers.feature_store import difference
 from readers.words import Vocabulary
 from space.backbone import Block
+from space.cost import limits
 from space.network import Model
 from space.ops import check
 from space.settings import ModelSettings
 from tasks.assemble import assemble
 from tasks.base import Task
+from tasks.find import find_task
 
 # What the file of a trained network holds at least.
 KINDS = {
@@ -36,9 +39,6 @@ KINDS = {
     "epoch": int,
 }
 TENSORS = ("model", "trained_on")  # where tensors may stand
-# What it may hold besides, and of what kind the values are.
-MORE = {"limits": int | None, "extractor": str}
-LIMITS = ("max_regions", "max_tokens")  # of what it reads, where a task's data section has them
 
 
 def build(
@@ -79,8 +79,9 @@ def save(
         "words": task.words,
         "labels": task.labels,
         "segmenter": _segmenter(task),
-        "limits": {name: getattr(task.data, name, None) for name in LIMITS},
+        "limits": limits(task.data),
         "extractor": task.store.extractor,
+        "called": task.store.called,
         "region_width": task.region_width,
         "epoch": epoch,
         "metrics": dict(metrics),
@@ -141,19 +142,22 @@ def _held(path: Path, lazily: bool = False) -> dict[str, Any]:
     if not KINDS.keys() <= state.keys():
         raise UserError(f"{path} is no trained network; give the best.pt of a retraining")
     texts = {key: state[key] for key in ("words", "labels") if key in state}
+    told = {"limits": int, "extractor": str}
     wrong = [key for key, kind in KINDS.items() if not isinstance(state[key], kind)]
-    wrong += [key for key, kind in MORE.items() if key in state and not _names(state[key], kind)]
-    wrong += ["segmenter"] * (not isinstance(state.get("segmenter"), str | None))
     wrong += [key for key, held in texts.items() if not isinstance(held, list) or not all(type(s) is str for s in held)]
+    wrong += [key for key, kind in told.items() if not _holds(state.get(key, {}), kind)]
+    wrong += [key for key in ("called", "segmenter") if not isinstance(state.get(key) or "", str)]
     wrong += [key for key, held in state.items() if key not in TENSORS and not is_plain(held)]
     if wrong:
         raise UserError(f"{path} holds {brief(state[wrong[0]])} as {brief(wrong[0])}; it is damaged, use another one")
     return state
 
 
-def _names(held: object, kind: Any) -> bool:
-    """Whether it gives names values of a kind."""
-    return isinstance(held, dict) and all(type(key) is str and isinstance(one, kind) for key, one in held.items())
+def _holds(held: object, kind: type) -> bool:
+    """Whether this is a dict of texts with such values; whole numbers are above 0."""
+    return isinstance(held, dict) and all(
+        type(key) is str and type(value) is kind and (kind is str or value > 0) for key, value in held.items()
+    )
 
 
 def _settings(path: Path, held: Mapping[str, Any]) -> ModelSettings:
@@ -182,6 +186,25 @@ def _fits(path: Path, task: Task, genotype: Genotype, settings: ModelSettings, w
         raise UserError(f"checkpoint {path} does not fit this task's network: {said}") from error
 
 
+def check_extractor(path: Path, trained_on: Mapping[str, str], met: Mapping[str, str], what: str) -> None:
+    """Refuse features of another extractor than a network was trained on; whoever made them may be unknown.
+
+    Args:
+        path: the network's file.
+        trained_on: facts of the extractor of its features, or none.
+        met: those of the features it meets now.
+        what: which these are.
+
+    Raises:
+        UserError: both are known, and differ.
+    """
+    if differ := difference(met, trained_on):
+        raise UserError(
+            f"{what} are of another extractor than checkpoint {path} was trained on: they differ in {differ}; "
+            "make features by the same one"
+        )
+
+
 class Trained(NamedTuple):
     """A network read from a file."""
 
@@ -190,6 +213,10 @@ class Trained(NamedTuple):
     epoch: int  # it was trained for when it was kept
     trained_on: Digest | None  # None where the file does not say
     leaks: list[str]  # breaches of the leak audit that were allowed when it was trained
+    extractor: dict[str, str]  # facts of the extractor of the features it was trained on; none where they are unknown
+    called: str  # what it was asked for by, as EXTRACTOR, where that is known
+    width: int  # H
+    limits: dict[str, int]  # the most regions and tokens it was trained with, where they are known
 
 
 def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
@@ -203,7 +230,33 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
     Raises:
         UserError: the file is another thing, of another genotype, or does not fit the data.
     """
+    return _trained(path, _held(path), task, genotype)
+
+
+def restore_alone(path: Path, name: str | None = None) -> tuple[Task, Trained]:
+    """Read a trained network with its task, without any data.
+
+    Args:
+        path: a file that ``save`` wrote.
+        name: the task, where the file does not say or it is the user's own.
+
+    Raises:
+        UserError: the file is another thing, or its task is not known.
+    """
     state = _held(path)
+    name = name or state.get("task")
+    if not isinstance(name, str):
+        raise UserError(f"checkpoint {path} does not say its task; say TASK=<its task>")
+    cls, _ = find_task(name)
+    kept = {f"max_{size}": most for size, most in state.get("limits", {}).items()}
+    known = {field.name for field in dataclasses.fields(cls.Data)}
+    kept |= {"segmenter": state.get("segmenter"), "word_vectors": None}
+    data = cls.Data(**{key: value for key, value in kept.items() if key in known})
+    task = cls.without_data(data, state["words"], state.get("labels", []), state["region_width"])
+    return task, _trained(path, state, task, None)
+
+
+def _trained(path: Path, state: Mapping[str, Any], task: Task, genotype: Genotype | None) -> Trained:
     if state.get("task", task.name) != task.name:
         raise UserError(
             f"checkpoint {path} was trained for {brief(state['task'])}, not for {task.name}; name its own TASK"
@@ -230,9 +283,15 @@ def restore(path: Path, task: Task, genotype: Genotype | None) -> Trained:
             f"checkpoint {path} knows {len(labels)} answers, the data gives {len(task.labels)} others; "
             "use the annotations and data.answer_min it was trained with"
         )
+    extractor = state.get("extractor", {})
+    if task.store is not None:
+        check_extractor(path, extractor, task.store.extractor, f"the features of {task.data.root}")
     settings = _settings(path, state["settings"])
     _fits(path, task, kept, settings, state["width"], state["model"])
     model = build(task, kept, settings, state["width"])
     model.load_state_dict(state["model"])
     leaks = state.get("leaks")
-    return Trained(model, kept, state["epoch"], _trained_on(path, state), leaks if isinstance(leaks, list) else [])
+    leaks = leaks if isinstance(leaks, list) else []
+    called, limited = state.get("called", ""), state.get("limits", {})
+    digest = _trained_on(path, state)
+    return Trained(model, kept, state["epoch"], digest, leaks, extractor, called, state["width"], limited)

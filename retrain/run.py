@@ -23,8 +23,9 @@ from engine.runtime import Runtime, start
 from engine.shortages import allow_files, shortages_told
 from engine.stops import told_how_to_go_on
 from genotypes.genotype import SIDES, Genotype, load, published
+from readers.feature_store import difference
 from report.page import leave
-from retrain.model import Trained, build, restore, save, trained_for, width_of
+from retrain.model import Trained, build, check_extractor, restore, save, trained_for, width_of
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
 from space.cost import limits, network_cost
@@ -146,6 +147,9 @@ def describe(task: Task, genotype: Genotype, stage: RetrainStage) -> Iterator[st
     """What is about to happen, and what should be known of the genotype."""
     if genotype.task and genotype.task != task.name:
         yield f"note: the genotype was searched for {genotype.task}, it is trained for {task.name}"
+    searched_on = genotype.provenance.get("extractor")
+    if isinstance(searched_on, dict) and (differ := difference(task.store.extractor, searched_on)):
+        yield f"note: the genotype was searched on features of another extractor; these differ in {differ}"
     if genotype.provenance.get("moved") is False:
         yield "note: no search found this genotype: it is where one began, and no alpha moved"
     weights = sum(p.numel() for p in stage.model.parameters())
@@ -197,6 +201,8 @@ def score(config: Config, genotype: Genotype | None, ckpt: Path, runtime: Runtim
         task: Task = config.task(config.data)
     trained = restore(ckpt, task, genotype)
     splits = ["val"] if options.run == "val" else task.test_splits
+    for name in splits:
+        check_extractor(ckpt, trained.extractor, task.features(name).extractor, f"the features of {name}")
     audit = audit_scoring(task, splits, trained.trained_on, trained.genotype.provenance, trained.leaks)
     audit.enforce(options.allow_leak)
     files.create()
@@ -247,6 +253,7 @@ def report(
             "genotype": {"encoder": trained.genotype.encoder, "decoder": trained.genotype.decoder},
             "cost": network_cost(model.network, **limits(config.data)),
             "data": {name: task.features(name).fingerprint for name in splits},
+            "extractor": {name: task.features(name).extractor for name in splits},
             "seed": config.top.seed,
             "threads": torch.get_num_threads(),
             "commit": commit(),

@@ -226,6 +226,7 @@ def complete(genotype: Genotype, task: Task, config: Config, audit: Audit) -> Ge
         "threads": torch.get_num_threads(),
         "commit": commit(),
         "data": task.fingerprint,
+        "extractor": task.store.extractor,
         "audit": audit.as_dict(),
         "trained_on": audit.trained_on.as_dict(),
         "date": today(),

@@ -190,3 +190,8 @@ class Model(nn.Module):
     def forward(self, inputs: Inputs) -> Tensor:
         """Whatever the head gives for every sample."""
         return self.head(self.network(inputs))
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device a model lives on."""
+    return next(model.parameters()).device

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -19,12 +19,12 @@ from common.errors import UserError, check_known
 from common.numbers import whole
 from common.sharing import shared
 from readers.feature_store import FeatureStore
-from readers.tokens import unsegmented
+from readers.tokens import Tokeniser, tokeniser, unsegmented
 from readers.word_vectors import about, find_source, word_vectors
 from readers.words import SPECIAL, Vocabulary
 from space.inputs import Inputs, sent
 from space.settings import ModelSettings
-from tasks.showcase import Prediction
+from tasks.showcase import Output, Prediction
 
 COCO, FLICKR = "coco", "flickr"  # whose numbers image ids may be
 Count = whole(1, 100_000)  # of regions, tokens or negatives that a configuration asks for
@@ -38,9 +38,7 @@ class Batch(NamedTuple):
 
     inputs: Inputs
     targets: dict[str, Tensor]
-    totals: dict[str, float] = (
-        NO_TOTALS  # what the loss divides by, summed over the parts of a batch before it is asked
-    )
+    totals: dict[str, float] = NO_TOTALS  # what the loss divides by, summed over the parts of a batch beforehand
     share: float = 1.0  # of the samples of the batch, in this part of it
 
     def to(self, device: torch.device) -> Batch:
@@ -116,7 +114,8 @@ class Task(ABC):
     title: ClassVar[str]  # for people: "Image-text matching"
     Data: ClassVar[type]
     objective: ClassVar[str]  # the metric, higher is better, by which epochs are compared
-    store: FeatureStore
+    outputs: ClassVar[dict[str, Output]] = {}  # of an exported network, in order; none where it cannot be exported
+    store: FeatureStore | None = None  # none without data
     vocabulary: Vocabulary
     pictures: str = ""  # COCO or FLICKR where image ids are numbers of theirs
     trained_on: Sequence[str] = ("train",)  # the splits that ``train`` consists of
@@ -131,6 +130,25 @@ class Task(ABC):
         self.data = data
         if not Path(data.root).is_dir():
             raise UserError(f"the data root {data.root} does not exist; data/README.md shows what it should hold")
+
+    @classmethod
+    def without_data(cls, data: Any, words: Sequence[str], labels: Sequence[str], region_width: int) -> Self:
+        """The task as a trained network knows it, with no data set around: enough to build the network and to predict.
+
+        Of the data section limits and segmenter count; words, labels and the width of regions are the network's.
+        """
+        task = cls.__new__(cls)  # __init__ would read the data set
+        task.data, task.vocabulary, task.region_width = data, Vocabulary(words), region_width
+        task.take_labels(labels)
+        return task
+
+    def take_labels(self, labels: Sequence[str]) -> None:
+        """Know what the outputs of the head stand for without the data, where that depends on them."""
+
+    @cached_property
+    def tokenise(self) -> Tokeniser:
+        """How texts come apart into words."""
+        return tokeniser(getattr(self.data, "segmenter", None))  # a user's own task may have none
 
     @property
     def words(self) -> list[str]:
@@ -165,7 +183,7 @@ class Task(ABC):
             )
         return notes
 
-    @property
+    @cached_property
     def region_width(self) -> int:
         """D, the width of a region feature."""
         return self.store.width
@@ -185,10 +203,11 @@ class Task(ABC):
 
     @property
     def identity(self) -> dict[str, str]:
-        """What a run cannot go on without: short hashes of the features, the words and the labels."""
+        """What a run cannot go on without: short hashes of features, words and labels, and the extractor if known."""
         texts = {"words": self.words, "labels": self.labels}
         hashes = {key: hashlib.sha256(repr(text).encode()).hexdigest()[:12] for key, text in texts.items()}
-        return {"features": self.fingerprint, **hashes}
+        extractor = {"extractor": ", ".join(self.store.extractor.values())} if self.store.extractor else {}
+        return {**extractor, "features": self.fingerprint, **hashes}
 
     @abstractmethod
     def split(self, name: str) -> Split:
@@ -247,6 +266,23 @@ class Task(ABC):
         """Write what ``evaluate`` predicted where users of this task look for it. Returns the files written."""
         return []
 
+    def predict(self, model: nn.Module, images: np.ndarray, inputs: Inputs, best: int) -> list[Prediction]:
+        """What the model, in eval mode and without gradients, says of each sample, whatever may be true.
+
+        ``images`` (B,) are ids, ``inputs`` are where the model is, ``best`` is how many answers at most, of several.
+
+        Raises:
+            UserError: the task predicts nothing.
+        """
+        raise UserError(f"{self.title} predicts nothing about a picture; a task's method `predict` does")
+
+    def export(self, made: Any, inputs: Inputs) -> tuple[Tensor, ...]:
+        """What the head ``made`` of these inputs, as the ``outputs`` of an exported network.
+
+        It is traced: of tensors nothing but other tensors may be made.
+        """
+        raise NotImplementedError
+
     def showcase(self, model: nn.Module, split: Split, indices: np.ndarray) -> list[Prediction]:
         """What the model, in eval mode and without gradients, makes of these samples of a split, to be drawn.
 
@@ -285,8 +321,3 @@ def in_batches(split: Split, batch_size: int, what: str, *results: np.ndarray) -
         indices = order[start : start + batch_size]
         # Of its own, for whoever does this piece.
         yield indices, split.batch(split.draw(indices, np.random.default_rng([0, start])))
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """The device a model lives on."""
-    return next(model.parameters()).device

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -22,24 +22,23 @@ from torch import Tensor, nn
 
 from common.errors import UserError, check_known
 from common.progress import track
+from matching.contrast import contrasted
+from matching.negatives import Negatives
+from matching.recall import chance, folds, metrics, positions
+from matching.scores import encode_images, encode_texts, score_matrix, score_pairs
+from matching.shortlist import shortlist_matrix
 from readers.captions import Captions, IdMap, read_captions, read_flickr_ids
 from readers.data_root import find_path
 from readers.feature_pack import is_packed
 from readers.feature_store import FeatureStore
-from readers.tokens import tokeniser
 from readers.word_vectors import AUTO
 from readers.words import TokenStore, Vocabulary
 from space.heads import Matcher
 from space.inputs import Inputs
-from space.network import Model
+from space.network import Model, device_of
 from space.settings import ModelSettings
-from tasks.base import COCO, FLICKR, Batch, Count, Evaluation, Split, Task, device_of
-from tasks.contrast import contrasted
-from tasks.matching import encode_images, encode_texts, score_matrix, score_pairs
-from tasks.negatives import Negatives
-from tasks.retrieval import chance, folds, metrics, positions
-from tasks.shortlist import shortlist_matrix
-from tasks.showcase import Line, Prediction, pooled, with_lines
+from tasks.base import COCO, FLICKR, Batch, Count, Evaluation, Split, Task
+from tasks.showcase import Line, Output, Prediction, pooled, with_lines
 
 MARGIN = 0.2
 SHOWN = 3  # captions
@@ -149,7 +148,7 @@ class ItmSplit(Split):
         tokens: captions.
         rows: (captions,) rows of ``tokens`` that belong to the split.
         images: (captions,) image id of every caption.
-        protocol: how the split is evaluated, see tasks/retrieval.py.
+        protocol: how the split is evaluated, see matching/recall.py.
     """
 
     def __init__(
@@ -238,6 +237,7 @@ class ImageTextMatching(Task):
     title = "Image-text matching"
     Data = ItmData
     objective = "rsum"
+    outputs: ClassVar = {"score": Output(("batch",), "a logit, whose sigmoid is the probability that they match")}
 
     def __init__(self, data: ItmData) -> None:
         super().__init__(data)
@@ -252,7 +252,6 @@ class ImageTextMatching(Task):
                 "every pair scored by the whole network; leave one of them out"
             )
         check_known("data.feature_names", data.feature_names, FEATURE_NAMES, self.title)
-        self.tokenise = tokeniser(data.segmenter)
         self.id_map = self._id_map()
         self.pictures = COCO if self.id_map is None else FLICKR if self.id_map.id_of is None else ""
         self.store = FeatureStore(self._features(), self.id_map and self.id_map.id_of)
@@ -346,6 +345,10 @@ class ImageTextMatching(Task):
         """One matching logit."""
         return Matcher(width, pool_hidden, dropout)
 
+    def export(self, made: Tensor, inputs: Inputs) -> tuple[Tensor, ...]:
+        """The logits (B,1) without their axis."""
+        return (made.squeeze(1),)
+
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Positives count as much as both negatives together (design after Yu et al. 2020, section 3.3).
 
@@ -390,13 +393,18 @@ class ImageTextMatching(Task):
         )
         return Evaluation(mean, notes=[note, *notes], chance={"rsum": guessed})
 
+    def predict(self, model: Model, images: np.ndarray, inputs: Inputs, best: int) -> list[Prediction]:
+        """How well text and image match; regions by their weight for the text."""
+        logits, shown = pooled(model, images, inputs)
+        return [one._replace(score=score) for one, score in zip(shown, logits.squeeze(1).tolist(), strict=True)]
+
     def showcase(self, model: Model, split: ItmSplit, indices: np.ndarray) -> list[Prediction]:
         """The captions of the whole split that match each image best; regions by their weight for the first one."""
         images, limit = split.image_ids[indices], self.data.max_regions
         scores = score_matrix(model, split.tokens, split.rows, split.store, images, limit)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :SHOWN]
         inputs = Inputs(*split.store.gather(images, limit), *split.tokens.gather(split.rows[best[:, 0]]))
-        _, shown = pooled(model, images, inputs.to(device_of(model)))
+        shown = self.predict(model, images, inputs.to(device_of(model)), 1)
         texts = map(self.vocabulary.decode, split.tokens.gather(split.rows[best.ravel()])[0].tolist())
         right = split.image_ids[best] == images[:, None]
         return with_lines(shown, ([Line(next(texts), yes) for yes in own] for own in right.tolist()))

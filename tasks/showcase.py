@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ class Box(NamedTuple):
     xyxy: tuple[float, float, float, float]  # pixels
     role: str = "region"  # or predicted, or true
     weight: float = 0.0  # of a region, the one that counts most having 1
+    probability: float | None = None  # of a region, which add up to 1, and of a predicted box
 
 
 class Line(NamedTuple):
@@ -29,6 +30,13 @@ class Line(NamedTuple):
     note: str = ""  # a number that belongs to it
 
 
+class Answer(NamedTuple):
+    """One of the answers that a network could give."""
+
+    text: str
+    probability: float
+
+
 class Prediction(NamedTuple):
     """One image with what the network made of it."""
 
@@ -37,6 +45,22 @@ class Prediction(NamedTuple):
     boxes: list[Box]
     text: str = ""  # what was asked of the network
     lines: Sequence[Line] = ()  # what it said
+    answers: Sequence[Answer] = ()  # the same where it chose among answers, best first
+    score: float | None = None  # the same where it judged how well text and image match: a logit
+
+
+class Output(NamedTuple):
+    """One output of an exported network.
+
+    Args:
+        shape: names or lengths of its axes, "batch" first.
+        meaning: for whoever uses it.
+        unsure: called with all outputs; (B,) bool, the samples for which rounding alone can make another of this one.
+    """
+
+    shape: tuple[str | int, ...]
+    meaning: str
+    unsure: Callable[..., Tensor] | None = None
 
 
 def region_predictions(images: np.ndarray, inputs: Inputs, weights: Tensor) -> list[Prediction]:
@@ -45,19 +69,18 @@ def region_predictions(images: np.ndarray, inputs: Inputs, weights: Tensor) -> l
     Args:
         images: (B,) image id of every sample.
         inputs: the batch.
-        weights: (B,R) how much each region counts; anything at padding.
+        weights: (B,R) how much each region counts, in all 1; anything at padding.
     """
     index = torch.arange(len(images)) if inputs.image_index is None else inputs.image_index.cpu()
     boxes, pad, hw = (part.cpu()[index] for part in (inputs.boxes, inputs.regions_pad, inputs.image_hw))
     weights = weights.float().cpu().masked_fill(pad, 0)
     relative = weights / weights.amax(1, keepdim=True).clamp(min=1e-9)
+    columns = (part.tolist() for part in (boxes, relative, weights, pad))
     return [
         Prediction(
-            image, tuple(size), [Box(tuple(box), weight=w) for box, w, gone in zip(*own, strict=True) if not gone]
+            image, tuple(size), [Box(tuple(box), "region", *w) for box, *w, gone in zip(*own, strict=True) if not gone]
         )
-        for image, size, *own in zip(
-            images.tolist(), hw.tolist(), boxes.tolist(), relative.tolist(), pad.tolist(), strict=True
-        )
+        for image, size, *own in zip(images.tolist(), hw.tolist(), *columns, strict=True)
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,15 +23,16 @@ from readers.boxes import decode, encode, overlaps
 from readers.data_root import find_path
 from readers.expressions import BY_OBJECT, DIVISIONS, Expression, files_of, read_expressions
 from readers.feature_store import FeatureStore
-from readers.tokens import tokeniser
 from readers.true_boxes import corners
 from readers.word_vectors import AUTO
 from readers.words import TokenStore, Vocabulary
 from space.heads import RegionPointer
 from space.inputs import Inputs
-from tasks.base import COCO, Batch, Count, Evaluation, Split, Task, device_of, in_batches
-from tasks.showcase import Box, Line, Prediction, region_predictions
+from space.network import device_of
+from tasks.base import COCO, Batch, Count, Evaluation, Split, Task, in_batches
+from tasks.showcase import Box, Line, Output, Prediction, region_predictions
 
+CLOSE = 1e-5  # probabilities that differ by less of themselves are alike
 OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiples of these
 OFFSET_WEIGHT = 0.5
 
@@ -147,6 +148,15 @@ class VisualGrounding(Task):
     title = "Visual grounding"
     Data = VgdData
     objective = "accuracy"
+    outputs: ClassVar = {
+        "box": Output(
+            ("batch", 4),
+            "x1 y1 x2 y2 of what the phrase means, in pixels of the image, both corners inside: the most probable "
+            "region, moved and clipped to the image",
+            lambda box, probabilities: undecided(probabilities),
+        ),
+        "probabilities": Output(("batch", "regions"), "of each region to be meant; they sum to 1, padding has 0"),
+    }
     pictures = COCO
 
     def __init__(self, data: VgdData) -> None:
@@ -160,7 +170,7 @@ class VisualGrounding(Task):
         self.divided_by = "object" if self.split_by in BY_OBJECT else "image"
         self.store = FeatureStore([self._features()])
         self.files = files_of(Path(data.root), data.dataset, self.split_by, data.refs)
-        expressions = read_expressions(self.files, tokeniser(data.segmenter))
+        expressions = read_expressions(self.files, self.tokenise)
         self.expressions = {name: [one for one in expressions if one.split == name] for name in self.splits}
         self._checked: dict[str, list[str]] = {}  # by split what its check found to remark
         self._need("train")
@@ -229,6 +239,13 @@ class VisualGrounding(Task):
         """A score and four offsets per region."""
         return RegionPointer(width, pool_hidden, dropout)
 
+    def export(self, made: tuple[Tensor, Tensor], inputs: Inputs) -> tuple[Tensor, ...]:
+        """The box of the best region, moved, and the probabilities of all."""
+        scores, offsets = made
+        best = scores.argmax(1)[:, None, None].expand(-1, 1, 4)
+        box, offset = (part.gather(1, best).squeeze(1) for part in (inputs.boxes, offsets))
+        return moved(box, offset, inputs.image_hw), scores.softmax(1)
+
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Kullback-Leibler divergence to the normalised overlaps + 0.5 smooth L1 on the offsets of those that overlap.
 
@@ -264,16 +281,23 @@ class VisualGrounding(Task):
         write_json(path, predictions, indent=None)
         return [path]
 
+    def predict(self, model: nn.Module, images: np.ndarray, inputs: Inputs, best: int) -> list[Prediction]:
+        """The predicted box; regions by the probability of being meant."""
+        scores, offsets = (part.float().cpu() for part in model(inputs))
+        probabilities = scores.softmax(-1)
+        found, certain = predicted_boxes(scores, offsets, inputs).tolist(), probabilities.amax(-1).tolist()
+        boxes = [Box(tuple(box), "predicted", probability=p) for box, p in zip(found, certain, strict=True)]
+        shown = zip(region_predictions(images, inputs, probabilities), boxes, strict=True)
+        return [
+            one._replace(boxes=[*one.boxes, box], lines=[Line(f"probability {box.probability:.2f}")])
+            for one, box in shown
+        ]
+
     def showcase(self, model: nn.Module, split: VgdSplit, indices: np.ndarray) -> list[Prediction]:
         """The phrase, the predicted box and the true one; regions by the probability of being meant."""
-        inputs = split.batch(indices).inputs
-        scores, offsets = (part.float().cpu() for part in model(inputs.to(device_of(model))))
-        shown = region_predictions(split.image_ids[indices], inputs, scores.softmax(-1))
-        found = predicted_boxes(scores, offsets, inputs)
-        return [
-            _compare(one, box, split.boxes[index], split.expressions[index])
-            for one, box, index in zip(shown, found, indices, strict=True)
-        ]
+        inputs = split.batch(indices).inputs.to(device_of(model))
+        shown = self.predict(model, split.image_ids[indices], inputs, 1)
+        return [*map(_compare, shown, split.boxes[indices], (split.expressions[index] for index in indices))]
 
 
 def _ids(one: Expression) -> dict[str, int]:
@@ -281,11 +305,12 @@ def _ids(one: Expression) -> dict[str, int]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _compare(shown: Prediction, found: np.ndarray, true: np.ndarray, expression: Expression) -> Prediction:
-    overlap = overlaps(found[None], true[None])[0, 0]
-    boxes = [Box(tuple(true.tolist()), "true"), Box(tuple(found.tolist()), "predicted")]
+def _compare(shown: Prediction, true: np.ndarray, expression: Expression) -> Prediction:
+    *regions, found = shown.boxes
+    overlap = overlaps(np.array([found.xyxy]), true[None])[0, 0]
     line = Line(f"overlap {overlap:.2f}", bool(overlap >= OVERLAP))
-    return shown._replace(text=" ".join(expression.tokens), lines=[line], boxes=shown.boxes + boxes)
+    boxes = [*regions, Box(tuple(true.tolist()), "true"), found]
+    return shown._replace(text=" ".join(expression.tokens), lines=[line], boxes=boxes)
 
 
 def loss_totals(overlap: Tensor) -> dict[str, float]:
@@ -324,6 +349,31 @@ def predicted_boxes(scores: Tensor, offsets: Tensor, inputs: Inputs) -> np.ndarr
     """(B,4) the best region of every phrase, moved by its offsets and clipped to its image."""
     best = scores.argmax(1)
     sample = torch.arange(len(best))
-    image = inputs.image_index
-    boxes, hw = inputs.boxes[image, best].numpy(), inputs.image_hw[image].numpy()
+    image = inputs.image_index.cpu()
+    boxes, hw = inputs.boxes.cpu()[image, best].numpy(), inputs.image_hw.cpu()[image].numpy()
     return decode(boxes, offsets[sample, best].numpy() * OFFSET_SCALE, hw)
+
+
+def moved(boxes: Tensor, offsets: Tensor, image_hw: Tensor) -> Tensor:
+    """Boxes moved by a network's offsets and clipped to their image: ``readers.boxes.decode`` of tensors.
+
+    Args:
+        boxes: (B,4) xyxy, pixels.
+        offsets: (B,4) in units of OFFSET_SCALE.
+        image_hw: (B,2) pixels.
+
+    Returns:
+        (B,4) xyxy, pixels.
+    """
+    offsets = offsets * torch.tensor(OFFSET_SCALE, dtype=offsets.dtype)
+    side = boxes[:, 2:] - boxes[:, :2] + 1
+    centre = boxes[:, :2] + side / 2 + offsets[:, :2] * side
+    grown = offsets[:, 2:].exp() * side
+    corners = torch.cat((centre - grown / 2, centre + grown / 2 - 1), 1)
+    return corners.clamp(min=0).minimum(image_hw.flip(1).repeat(1, 2) - 1)
+
+
+def undecided(probabilities: Tensor) -> Tensor:
+    """(B,) bool: where two regions are as probable, either may become the box."""
+    most = probabilities.amax(1, keepdim=True)
+    return (probabilities > (1 - CLOSE) * most).sum(1) > 1

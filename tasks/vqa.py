@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -26,15 +26,14 @@ from readers.data_root import find_path
 from readers.feature_store import FeatureStore
 from readers.questions import Questions, read_questions
 from readers.submissions import check_submission
-from readers.tokens import tokeniser
 from readers.word_vectors import AUTO
 from readers.words import TokenStore, Vocabulary
 from space.heads import PooledClassifier
 from space.inputs import Inputs
-from space.network import Model
+from space.network import Model, device_of
 from tasks.answers import AnswerTable, AnswerVocabulary, by_kind
-from tasks.base import COCO, Batch, Count, Evaluation, Split, Task, device_of, in_batches
-from tasks.showcase import Line, Prediction, pooled, with_lines
+from tasks.base import COCO, Batch, Count, Evaluation, Split, Task, in_batches
+from tasks.showcase import Answer, Line, Output, Prediction, pooled, with_lines
 from tasks.vqa_notes import annotators, coverage, incomplete
 
 
@@ -162,6 +161,7 @@ class VisualQuestionAnswering(Task):
     title = "Visual question answering"
     Data = VqaData
     objective = "accuracy"
+    outputs: ClassVar = {"probabilities": Output(("batch", "answers"), "of each answer, in the order of `answers`")}
     pictures = COCO
 
     def __init__(self, data: VqaData) -> None:
@@ -172,7 +172,6 @@ class VisualQuestionAnswering(Task):
         self.trained_on = data.split.split("+")
         # val is scored after every epoch, so its features are needed whatever is trained on.
         self.store = self._store("train", "val")
-        self.tokenise = tokeniser(data.segmenter)
         self._questions: dict[str, Questions] = {}
         self._tokens: dict[str, list[list[str]]] = {}
         self._annotations: dict[str, Annotations] = {}
@@ -231,6 +230,10 @@ class VisualQuestionAnswering(Task):
     def labels(self) -> list[str]:
         """The answers it can give."""
         return self.answers.words
+
+    def take_labels(self, labels: Sequence[str]) -> None:
+        """Know these answers."""
+        self.answers = AnswerVocabulary(labels)
 
     @property
     def remarks(self) -> list[str]:
@@ -299,6 +302,10 @@ class VisualQuestionAnswering(Task):
         """A logit for every answer."""
         return PooledClassifier(width, pool_hidden, len(self.answers), dropout)
 
+    def export(self, made: Tensor, inputs: Inputs) -> tuple[Tensor, ...]:
+        """Logits (B,A) as probabilities."""
+        return (made.sigmoid(),)
+
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Binary cross entropy of every answer with its soft score, summed over answers and batch."""
         logits = model(batch.inputs).float()
@@ -343,24 +350,28 @@ class VisualQuestionAnswering(Task):
         check_submission(folder / name, self.questions(split).ids)
         return [folder / name]
 
+    def predict(self, model: Model, images: np.ndarray, inputs: Inputs, best: int) -> list[Prediction]:
+        """The best answers, by the score that people are expected to give them."""
+        logits, shown = pooled(model, images, inputs)
+        scores, found = logits.sigmoid().topk(min(best, len(self.answers)))
+        words = ([self.answers.words[answer] for answer in own] for own in found.tolist())
+        answered = [[*map(Answer, *both)] for both in zip(words, scores.tolist(), strict=True)]
+        said = [one._replace(answers=own) for one, own in zip(shown, answered, strict=True)]
+        return with_lines(said, ([Line(one.text, None, f"{one.probability:.2f}") for one in own] for own in answered))
+
     def showcase(self, model: Model, split: VqaSplit, indices: np.ndarray) -> list[Prediction]:
         """The question, the three best answers, and what people said where that is none of them."""
-        inputs = split.batch(indices).inputs
-        logits, shown = pooled(model, split.image_ids[indices], inputs.to(device_of(model)))
-        scores, best = logits.sigmoid().topk(min(SHOWN, len(self.answers)))
-        shown = with_lines(
-            shown, map(partial(self._said, split.samples.answers), split.rows[indices], best.numpy(), scores.tolist())
-        )
+        inputs, truth = split.batch(indices).inputs, split.samples.answers
+        shown = self.predict(model, split.image_ids[indices], inputs.to(device_of(model)), SHOWN)
+        if truth is not None:
+            shown = with_lines(shown, map(partial(self._judged, truth), split.rows[indices], shown))
         questions = map(self.vocabulary.decode, inputs.tokens.tolist())
         return [one._replace(text=f"{question}?") for one, question in zip(shown, questions, strict=True)]
 
-    def _said(self, truth: AnswerTable | None, row: int, best: np.ndarray, scores: list[float]) -> list[Line]:
-        words, notes = [self.answers.words[answer] for answer in best], [f"{score:.2f}" for score in scores]
-        if truth is None:
-            return [Line(word, None, note) for word, note in zip(words, notes, strict=True)]
-        rows = np.array([row])
-        right = truth.accuracy(rows.repeat(len(best)), best) >= RIGHT
-        lines = [Line(word, bool(yes), note) for word, yes, note in zip(words, right, notes, strict=True)]
+    def _judged(self, truth: AnswerTable, row: int, shown: Prediction) -> list[Line]:
+        rows, given = np.array([row]), np.array([self.answers.ids[answer.text] for answer in shown.answers])
+        right = truth.accuracy(rows.repeat(len(given)), given) >= RIGHT
+        lines = [line._replace(right=bool(yes)) for line, yes in zip(shown.lines, right, strict=True)]
         wanted = truth.targets(rows)[0]
         if not right.any() and wanted.any():
             lines.append(Line(f"people said {self.answers.words[wanted.argmax()]}"))

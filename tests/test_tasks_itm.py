@@ -15,13 +15,13 @@ from parity import load_reference, needs_reference
 
 from common.errors import UserError
 from genotypes.genotype import Genotype
+from matching.scores import score_matrix
 from retrain.model import build
 from retrain.run import main as retrain
 from space.inputs import Inputs
 from space.settings import ModelSettings
 from tasks.base import Batch, eval_mode
 from tasks.itm import ImageTextMatching, ItmData, ItmSplit
-from tasks.matching import score_matrix
 
 GENOTYPE = Genotype("itm", ("self_att_64", "feed_forward"), ("rel_self_att_64", "guided_att_64", "self_att_64"))
 

@@ -25,8 +25,8 @@ from space.ops import OPS
 from space.settings import ModelSettings
 from tasks.base import Task, eval_mode
 from tasks.find import find_task, task_names
+from tasks.itm import ImageTextMatching
 from tasks.vgd import predicted_boxes
-from tools.export.answers import ANSWERS
 from tools.export.check import Size, check, draw
 from tools.export.graph import SHOWN, Exportable, inputs_of, to_onnx
 from tools.export.make import main
@@ -42,7 +42,7 @@ EXAMPLE = Path(__file__).parents[1] / "tools" / "use_onnx.py"
 
 
 def exportable(model: Model) -> Exportable:
-    return Exportable(model, ANSWERS["itm"]).eval()
+    return Exportable(model, ImageTextMatching.__new__(ImageTextMatching)).eval()
 
 
 def written(network: Exportable) -> bytes:
@@ -157,7 +157,7 @@ def test_the_example_reads_a_text_as_the_task_does(
 
 def test_the_facts_are_those_of_the_task(demo: Path, tmp_path: Path) -> None:
     own = task("vqa", demo)
-    own.store._packs[0].extractor = {"extractor": "grid", "weights": "w", "preprocessing": "p"}
+    own.store.extractor = {"extractor": "grid", "weights": "w", "preprocessing": "p"}
     trained(tmp_path / "best.pt", own)
     main([f"--ckpt={tmp_path / 'best.pt'}"])
     facts = json.loads((tmp_path / "best.json").read_text())
@@ -212,7 +212,7 @@ def test_of_regions_that_are_as_probable_either_may_be_the_box(demo: Path, tmp_p
     model = build(own, zero, PLAIN, 64)
     save(tmp_path / "best.pt", model, own, zero, PLAIN, 64, 1, {})
     main([f"--ckpt={tmp_path / 'best.pt'}"])
-    unsure = ANSWERS["vgd"].outputs["box"].unsure
+    unsure = own.outputs["box"].unsure
     assert unsure(None, torch.tensor([[0.5, 0.5 - 1e-7], [0.6, 0.4]])).tolist() == [True, False]
 
 
@@ -220,13 +220,13 @@ def test_what_cannot_be_exported_is_one_sentence(demo: Path, tmp_path: Path, mon
     trained(tmp_path / "best.pt", task("itm", demo))
     ckpt = f"--ckpt={tmp_path / 'best.pt'}"
     torch.save({"epoch": 1, "stage": {}}, tmp_path / "last.pt")
-    torch.save(torch.load(tmp_path / "best.pt") | {"limits": {"max_regions": "many"}}, tmp_path / "spoilt.pt")
+    torch.save(torch.load(tmp_path / "best.pt") | {"limits": {"regions": "many"}}, tmp_path / "spoilt.pt")
     (tmp_path / "file").touch()
     for arguments, said in (
         ([], "nothing to export without CKPT="),
         ([f"--ckpt={tmp_path / 'none.pt'}"], "none.pt does not exist; its folder holds best.pt"),
         ([f"--ckpt={tmp_path / 'last.pt'}"], "last.pt is no trained network; give the best.pt of a retraining"),
-        ([f"--ckpt={tmp_path / 'spoilt.pt'}"], "holds .'max_regions': 'many'. as 'limits'; it is damaged"),
+        ([f"--ckpt={tmp_path / 'spoilt.pt'}"], "holds .'regions': 'many'. as 'limits'; it is damaged"),
         ([ckpt, f"--out={tmp_path / 'network.pb'}"], "network.pb must be the name of a file that ends in .onnx"),
         ([ckpt, f"--out={tmp_path / 'file' / 'n.onnx'}"], "cannot write .*choose another folder"),
     ):
@@ -235,8 +235,8 @@ def test_what_cannot_be_exported_is_one_sentence(demo: Path, tmp_path: Path, mon
     monkeypatch.setattr("tools.export.graph.MOST_BYTES", 1000)
     with pytest.raises(UserError, match="weights take .* GB, and an ONNX file holds at most 2"):
         main([ckpt])
-    monkeypatch.delitem(ANSWERS, "itm")
-    with pytest.raises(UserError, match="of the task itm, whose outputs make export does not know"):
+    monkeypatch.setattr(ImageTextMatching, "outputs", {})
+    with pytest.raises(UserError, match="Image-text matching cannot be exported; a task's `outputs` and its method"):
         main([ckpt])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the packages onnx and onnxruntime; .*\[export\]"):

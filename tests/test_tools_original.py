@@ -20,12 +20,12 @@ from torch import Tensor
 
 from common.errors import UserError
 from genotypes.genotype import Genotype, load
+from matching.recall import metrics as ranked
 from retrain.model import restore
 from retrain.run import main as retrain
 from space.inputs import Inputs
 from tasks.base import Task, eval_mode
 from tasks.find import find_task
-from tasks.retrieval import metrics as ranked
 from tasks.vqa import VisualQuestionAnswering, VqaData
 from tools.original import lists
 from tools.original.convert import EMBEDDING, OUTPUTS, fit

@@ -8,6 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from common.errors import UserError
 from genotypes.genotype import Genotype
@@ -118,7 +119,20 @@ def test_pictures_are_found_by_name_or_number_and_an_empty_canvas_stands_for_oth
         find_pictures(tmp_path / "none", names)
     tall = Prediction(9, (200.0, 100.0), [], "what is " + "very " * 20 + "long?")
     assert draw_sheet([tall], {}, tmp_path / "sheet.png").exists()
-    with pytest.raises(UserError, match=r"cannot read the picture .*8\.PNG"):
+    with pytest.raises(UserError, match=r"8\.PNG is no picture"):
         draw_sheet([tall._replace(image=8)], {8: tmp_path / "8.PNG"}, tmp_path / "sheet.png")
     with pytest.raises(UserError, match="CKPT"):
         main(["--task=itm", f"--data.root={tmp_path}"])
+
+
+def test_a_picture_stands_on_the_sheet_as_viewers_turn_it(tmp_path: Path) -> None:
+    half = np.zeros((60, 120, 3), np.uint8)
+    half[:, 60:, 0] = 255  # red on the right, which a quarter turn to the right brings to the bottom
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(half).save(tmp_path / "1.jpg", exif=turned, quality=95)
+    draw_sheet([Prediction(1, (120.0, 60.0), [])], {1: tmp_path / "1.jpg"}, tmp_path / "sheet.png")
+    sheet = matplotlib.image.imread(tmp_path / "sheet.png")[..., :3]
+    red = (sheet[..., 0] > 0.8) & (sheet[..., 1] < 0.2)
+    black = sheet.max(-1) < 0.1
+    assert red.any() and black.sum() > 1000 and np.nonzero(red)[0].min() > np.median(np.nonzero(black)[0])

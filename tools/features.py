@@ -6,12 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from common.arguments import Parser, home_path
 from common.errors import UserError, run
 from common.files import read_json
 from common.processor import cores
+from engine.runtime import one_device
 from pictures.contract import Extractor
 from pictures.extraction import Extracted, extract_folder
 from pictures.listing import Folder, list_pictures
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError("no pictures without PICTURES=<their folder>")
     base = root / (given.features or made.get("features") or USUAL)
     folders = list_pictures(pictures)
-    extractor = find_extractor(given.extractor, _device(given.gpu))
+    extractor = find_extractor(given.extractor, one_device(given.gpu))
     extractor.batch = given.bs or extractor.batch
     workers = min(MOST_WORKERS, cores() - 1) if given.nw is None else given.nw
     told = [_extract(folder, extractor, base, workers, given.npz) for folder in folders]
@@ -68,14 +67,6 @@ def _extract(folder: Folder, extractor: Extractor, base: Path, workers: int, npz
     return [one.refused for one in done.refused] + twins
 
 
-def _device(gpu: str | None) -> torch.device:
-    if gpu == "cpu" or not torch.cuda.is_available():
-        if gpu not in (None, "cpu"):
-            raise UserError(f"GPU={gpu}: PyTorch finds no GPU here; leave it out or say GPU=cpu")
-        return torch.device("cpu")
-    return torch.device("cuda", int(gpu or 0))
-
-
 def _parser() -> Parser:
     parser = Parser(prog="python -m tools.features", description=__doc__)
     add = parser.add_argument
@@ -84,7 +75,7 @@ def _parser() -> Parser:
     add("--extractor", default="grid", help="grid, transformers:<folder or name>, or a class of yours, module:Class")
     add("--features", help="folder of the features below the root, instead of the data set's own")
     add("--npz", action="store_true", help="also write a file of features per picture")
-    add("--gpu", help="number of the GPU, or cpu")
+    add("--gpu", default="", help="number of the GPU, or cpu")
     add("--nw", type=int, help="processes that read pictures")
     add("--bs", type=int, help="pictures at once")
     return parser

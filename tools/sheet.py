@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,6 +17,7 @@ from matplotlib.patheffects import Stroke, withStroke
 
 from common.errors import UserError
 from common.files import atomic_write
+from pictures.reading import read_picture
 from tasks.showcase import Box, Line, Prediction
 from tools.lettering import Lettering, plain, without_font_warnings
 
@@ -29,6 +29,7 @@ COLUMN, GAP, MARGIN, TALLEST = 2.9, 0.28, 0.15, 3.2
 PITCH, SPACE, LEGEND = 0.165, 0.06, 0.3  # from line to line, between image and words, the legend's height
 INDENT, BESIDE = 0.17, 0.1  # of what was said, for its mark; between it and its note
 TEXT_SIZE, LINE_SIZE = 8.5, 7.5  # points
+SHARP = round(2 * COLUMN * DPI)  # pixels of a picture's longer side; more nobody sees
 MOST_WEIGHED = 3  # regions that stand out, those that count a fair share of the most weighed one
 FAIR_SHARE = 0.1
 
@@ -143,17 +144,10 @@ def _image(axes: Axes, shown: Prediction, picture: Path | None) -> None:
     for spine in axes.spines.values():
         spine.set(linewidth=0.4, color="#BBBBBB")
     if picture is not None:
-        axes.imshow(_read(picture), extent=(0, width, height, 0), interpolation="lanczos")
+        axes.imshow(read_picture(picture, SHARP).image, extent=(0, width, height, 0), interpolation="lanczos")
     least = min(sorted((box.weight for box in shown.boxes), reverse=True)[:MOST_WEIGHED], default=1.0)
     for box in sorted(shown.boxes, key=lambda box: (box.role != "region", box.weight)):
         axes.add_patch(_outline(box, box.weight >= max(least, FAIR_SHARE)))
-
-
-def _read(picture: Path) -> object:
-    try:
-        return matplotlib.image.imread(picture)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read the picture {picture} ({error}); copy it again") from error
 
 
 def _outline(box: Box, stands_out: bool) -> Rectangle:

@@ -12,6 +12,7 @@ from jsonargparse.typing import NonNegativeInt
 from common.errors import UserError, run
 from common.numbers import whole
 from engine.config import asks_for_help, load_config, peek
+from pictures.reading import ENDINGS
 from readers.features import number_in, stem
 from retrain.model import restore, trained_for
 from tasks.base import Split, Task, eval_mode
@@ -19,7 +20,6 @@ from tasks.find import find_task, task_names
 from tools.sheet import draw_sheet
 
 PICTURES = "images"  # where the built-in data has its pictures, below the data root
-ENDINGS = {".jpg", ".jpeg", ".png"}
 Images = whole(1, 100)  # a sheet of more is larger than a PNG is drawn
 
 

@@ -9,9 +9,10 @@ import torch
 
 from readers.tokens import PUNCTUATION, TYPOGRAPHY
 from readers.words import PAD, UNK
+from retrain.model import Trained
+from tasks.base import Task
 from tools.export.check import SIZES
 from tools.export.graph import OPSET, Input
-from tools.export.network import Exported
 
 FORMAT = 1
 STEPS = [
@@ -25,11 +26,14 @@ STEPS = [
 ]
 
 
-def card(exported: Exported, file: str, inputs: Mapping[str, Input], read: Iterable[str], off: float) -> dict[str, Any]:
+def card(
+    task: Task, trained: Trained, file: str, inputs: Mapping[str, Input], read: Iterable[str], off: float
+) -> dict[str, Any]:
     """What stands in the JSON.
 
     Args:
-        exported: the network.
+        task: what the network is for, as it knows it.
+        trained: the network.
         file: name of the ONNX file.
         inputs: all inputs there could be.
         read: names of those that the file has; a network that reads no boxes has no input for them.
@@ -37,16 +41,14 @@ def card(exported: Exported, file: str, inputs: Mapping[str, Input], read: Itera
     """
     import onnxruntime
 
-    said, answers = exported.said, exported.answers
-    limits, labels = said.get("limits") or {}, said.get("labels") or []
-    genotype = said["genotype"]
+    genotype, data = trained.genotype, task.data
     return {
         "format": FORMAT,
         "file": file,
         "opset": OPSET,
-        "task": exported.task,
-        "title": exported.title,
-        "network": {"width": said["width"], "encoder": genotype["encoder"], "decoder": genotype["decoder"]},
+        "task": task.name,
+        "title": task.title,
+        "network": {"width": trained.width, "encoder": genotype.encoder, "decoder": genotype.decoder},
         "checked": {
             "torch": torch.__version__,
             "onnxruntime": onnxruntime.__version__,
@@ -54,25 +56,25 @@ def card(exported: Exported, file: str, inputs: Mapping[str, Input], read: Itera
             "largest_difference": off,
         },
         "inputs": {name: inputs[name]._asdict() for name in read},
-        "outputs": {name: {"shape": one.shape, "meaning": one.meaning} for name, one in answers.outputs.items()},
-        **({"answers": labels} if labels else {}),
+        "outputs": {name: {"shape": one.shape, "meaning": one.meaning} for name, one in task.outputs.items()},
+        **({"answers": task.labels} if task.labels else {}),
         "regions": {
-            "at_most": limits.get("max_regions"),
-            "width": said["region_width"],
+            "at_most": trained.limits.get("regions"),
+            "width": task.region_width,
             "order": "the best first; the network was trained with at most `at_most` of an image, null where that is "
             "not known",
             "precision": "it was trained on features rounded to float16",
-            "extractor": said.get("extractor") or None,
+            "extractor": trained.extractor or None,
         },
         "texts": {
             "steps": STEPS,
-            "segmenter": said.get("segmenter"),
+            "segmenter": getattr(data, "segmenter", None),
             "typography": _table(TYPOGRAPHY),
             "punctuation": _table(PUNCTUATION),
-            "at_most": limits.get("max_tokens"),
+            "at_most": trained.limits.get("tokens"),
             "pad": PAD,
             "unknown": UNK,
-            "words": said["words"],
+            "words": task.words,
         },
     }
 

@@ -101,7 +101,7 @@ def check(written: bytes, network: Exportable, words: int, region_width: int) ->
             given = session.run(None, {one.name: getattr(inputs, one.name).numpy() for one in session.get_inputs()})
         except Exception as error:
             raise UserError(f"{_at(size)} onnxruntime stops ({why(error)}); nothing is written") from error
-        for (name, output), one, other in zip(network.answers.outputs.items(), wanted, given, strict=True):
+        for (name, output), one, other in zip(network.task.outputs.items(), wanted, given, strict=True):
             unsure = None if output.unsure is None else output.unsure(*wanted)
             off = difference(one, torch.from_numpy(other), unsure)
             if not off <= TOLERANCE:

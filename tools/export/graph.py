@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from common.errors import UserError, why
 from space.inputs import Inputs
 from space.network import Model
-from tools.export.answers import Answers
+from tasks.base import Task
 
 OPSET = 18
 MOST_BYTES = 2 * 10**9  # of one file: Protocol Buffers, ONNX's format, end at 2 GiB
@@ -35,16 +35,22 @@ class Input(NamedTuple):
 
 
 class Exportable(nn.Module):
-    """A network as the file holds it: a text and an image a sample, and outputs as users have them."""
+    """A network as the file holds it: a text and an image a sample, and outputs as users have them.
 
-    def __init__(self, model: Model, answers: Answers) -> None:
+    Raises:
+        UserError: its task says nothing of outputs.
+    """
+
+    def __init__(self, model: Model, task: Task) -> None:
         super().__init__()
-        self.model, self.answers = model, answers
+        if not task.outputs:
+            raise UserError(f"{task.title} cannot be exported; a task's `outputs` and its method `export` say how")
+        self.model, self.task = model, task
 
     def forward(self, *parts: Tensor) -> tuple[Tensor, ...]:
-        """The first six parts of ``Inputs`` -> what ``answers`` says."""
+        """The first six parts of ``Inputs`` -> what the task's ``outputs`` say."""
         inputs = Inputs(*parts)
-        return self.answers.made(self.model(inputs), inputs)
+        return self.task.export(self.model(inputs), inputs)
 
 
 def inputs_of(region_width: int) -> dict[str, Input]:
@@ -82,7 +88,7 @@ def to_onnx(network: Exportable, inputs: Mapping[str, Input], sample: Inputs) ->
         raise UserError(
             f"the network's weights take {size / 1e9:.1f} GB, and an ONNX file holds at most 2; train one of less width"
         )
-    outputs = network.answers.outputs
+    outputs = network.task.outputs
     shapes = {name: one.shape for name, one in (*inputs.items(), *outputs.items())}
     free = {name: {axis: one for axis, one in enumerate(shape) if _varies(one)} for name, shape in shapes.items()}
     written = io.BytesIO()

@@ -11,10 +11,11 @@ from pathlib import Path
 from common.arguments import Parser, home_path
 from common.errors import UserError
 from common.files import atomic_write
+from retrain.model import Trained, restore_alone
+from tasks.base import Task
 from tools.export.card import card
 from tools.export.check import SIZES, Size, check, draw
 from tools.export.graph import OPSET, SHOWN, Exportable, inputs_of, to_onnx
-from tools.export.network import Exported, read
 
 NEEDED = ("onnx", "onnxruntime")
 ENDING = ".onnx"
@@ -33,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing:
         remedy = "install them: .venv/bin/python -m pip install '.[export]'"
         raise UserError(f"make export needs the packages {' and '.join(missing)}; {remedy}")
-    exported = read(given.ckpt)
-    print(f"{given.ckpt}: {exported.title}, width {exported.said['width']}")
-    written, names, off = _written(exported)
+    task, trained = restore_alone(given.ckpt)
+    print(f"{given.ckpt}: {task.title}, width {trained.width}")
+    written, names, off = _written(task, trained)
     beside = out.with_suffix(".json")
-    facts = card(exported, out.name, inputs_of(exported.said["region_width"]), names, off)
+    facts = card(task, trained, out.name, inputs_of(task.region_width), names, off)
     # Both are whole on the disk before either is in its place.
     with atomic_write(beside) as text, atomic_write(out, "wb") as file:
         json.dump(facts, text, indent=2, ensure_ascii=False)
@@ -49,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"use it   without torch, like this: python {EXAMPLE} {shlex.quote(str(out))} <image>.npz some words")
 
 
-def _written(exported: Exported) -> tuple[bytes, list[str], float]:
+def _written(task: Task, trained: Trained) -> tuple[bytes, list[str], float]:
     """The file, the inputs it has, and how far it is from torch."""
     import onnx
 
-    network = Exportable(exported.model, exported.answers).eval()
-    words, width = len(exported.said["words"]), exported.said["region_width"]
+    network = Exportable(trained.model, task).eval()
+    words, width = len(task.words), task.region_width
     inputs = inputs_of(width)
     written = to_onnx(network, inputs, draw(Size(*SHOWN), words, width, seed=len(SIZES)))
     off = check(written, network, words, width)

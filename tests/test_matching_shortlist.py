@@ -12,16 +12,16 @@ import torch
 
 from common.errors import UserError
 from genotypes.genotype import Genotype
+from matching import scores, shortlist
+from matching.scores import encoded_blocks, score_matrix
+from matching.shortlist import kth_highest, shortlist_matrix, similarities
 from retrain.model import build
 from retrain.run import main as retrain
 from space.inputs import Inputs
 from space.network import Model
 from space.settings import ModelSettings
-from tasks import matching, shortlist
 from tasks.base import eval_mode
 from tasks.itm import ImageTextMatching, ItmData
-from tasks.matching import encoded_blocks, score_matrix
-from tasks.shortlist import kth_highest, shortlist_matrix, similarities
 from tools.demo.make import make_demo
 
 GENOTYPE = Genotype("itm", ("self_att_64",), ("rel_self_att_64", "guided_att_64"))
@@ -35,8 +35,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def in_several_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "GROUP", 4)
-    monkeypatch.setattr(matching, "TEXTS", 17)
+    monkeypatch.setattr(scores, "GROUP", 4)
+    monkeypatch.setattr(scores, "TEXTS", 17)
     monkeypatch.setattr(shortlist, "PAIRS", {"cpu": 12})
     monkeypatch.setattr(shortlist, "TOGETHER", 7)
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from tasks.contrast import contrastive_loss, hard_negatives
+from matching.contrast import contrastive_loss, hard_negatives
 
 
 def test_the_loss_counts_all_of_ones_own_equally() -> None:

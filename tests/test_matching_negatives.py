@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.negatives import Negatives
+from matching.negatives import Negatives
 
 
 def oddly_numbered(images: int, rng: np.random.Generator) -> np.ndarray:

@@ -15,9 +15,8 @@ from common.sharing import shared
 from readers.feature_store import FeatureStore
 from readers.words import TokenStore
 from space.inputs import rows
-from space.network import Images, Model, Texts
+from space.network import Images, Model, Texts, device_of
 from space.relations import Relations
-from tasks.base import device_of
 
 # Pairs in one pass through the decoder: on a CPU so few that their states stay in its cache.
 PAIRS, PAIRS_ELSEWHERE = {"cpu": 64}, 512

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from tasks.retrieval import chance, folds, metrics, ranks
+from matching.recall import chance, folds, metrics, ranks
 
 
 def naive_ranks(scores: np.ndarray, image_of: np.ndarray) -> tuple[list[int], list[int]]:
