@@ -96,8 +96,13 @@ class Evidence:
     provenance: Mapping[str, Any]
 
 
-def collect(study: Study, resamples: int = statistics.RESAMPLES) -> Evidence:
+def collect(study: Study, command: Sequence[str] = (), resamples: int = statistics.RESAMPLES) -> Evidence:
     """The evidence of all networks whose trainings are done.
+
+    Args:
+        study: whose.
+        command: that it was last started with.
+        resamples: of every bootstrap and test.
 
     Raises:
         UserError: there are too few searched or random ones.
@@ -131,7 +136,7 @@ def collect(study: Study, resamples: int = statistics.RESAMPLES) -> Evidence:
         improvement=statistics.improvement(scores, resamples),
         verdict=verdict,
         notes=[*_leaks(study), *_notes(groups, comparisons, verdict.words, missing, wanted, k)],
-        provenance={"commit": commit(), "date": today()},
+        provenance={"commit": commit(), "date": today(), "command": [*command]},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
@@ -18,6 +19,7 @@ from evidence.plan import Sizes, Times
 from evidence.recipe import Recipe, read
 from evidence.runner import Failure, Runner
 from evidence.study import RANDOM, Study
+from report.page import leave_study
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print("what is done is kept; the same command goes on", soft_wrap=True)
         raise
     status = _told(failures, console)
-    _finish(study, folder, console)
+    _finish(study, folder, console, argv)
     return status
 
 
@@ -92,8 +94,8 @@ def _told(failures: Sequence[Failure], console: Console) -> int:
     return 1 if failures else 0
 
 
-def _finish(study: Study, folder: Folder, console: Console) -> None:
-    evidence = results.collect(study)
+def _finish(study: Study, folder: Folder, console: Console, argv: Sequence[str] | None) -> None:
+    evidence = results.collect(study, ["python", "-m", "evidence", *(sys.argv[1:] if argv is None else argv)])
     results.write(evidence, folder)
     draw(evidence, folder.figure)
     for part in (*results.tables(evidence), *results.summary(evidence)):
@@ -103,6 +105,7 @@ def _finish(study: Study, folder: Folder, console: Console) -> None:
         ("table", folder.table),
         ("figure", folder.figure),
         ("genotypes", folder.genotypes),
+        ("report", leave_study(folder.root)),
     ):
         console.print(f"{what:>12}  {where}", soft_wrap=True)
     console.print(f"next: {results.next_command(study)}", soft_wrap=True)

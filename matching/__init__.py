@@ -1,1 +1,1 @@
-"""How well texts and images match: scores of pairs, which of them to score, negatives, recall. Knows no task."""
+"""How well texts and images match: scores of pairs, which of them to score, negatives. Knows no task."""

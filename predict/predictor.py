@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.errors import UserError, brief
 from common.progress import track
+from outcome.samples import Prediction
 from pictures.registry import EXTRACTORS, find_extractor
 from predict.sources import Fresh, Pictured, Source, Stored
 from readers.features import Features
@@ -27,7 +28,6 @@ from readers.words import pad
 from retrain.model import Trained, check_extractor, restore_alone
 from space.inputs import Inputs
 from tasks.base import Task, eval_mode
-from tasks.showcase import Prediction
 
 PAIRS = 64  # of a picture and a text, in one pass through the network
 BEST = 3  # answers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from outcome.samples import Box, Line, Prediction
 from predict.predictor import Predictions, Said, ranked
-from tasks.showcase import Box, Line, Prediction
 
 SHOWN = 3  # texts below a picture of a sheet
 MOST_LISTED = 10  # of a ranking, for people

@@ -69,16 +69,16 @@ def lines(what: str, drawn: Sequence[Line], reference: tuple[str, float] | None 
     values = [value for _, series in drawn for value in series.values] + ([reference[1]] if reference else [])
     y, epochs = scale(values), [epoch for _, series in drawn for epoch in series.epochs]
     x = Range(min(epochs), max(max(epochs), min(epochs) + 1), _whole(min(epochs), max(epochs)))
-    parts = [_grid(y), _epochs(x)]
+    parts = [grid(y), _epochs(x)]
     if reference:
         at = y.at(reference[1], HEIGHT - BOTTOM, TOP)
         said = f"{reference[0]}: {number(reference[1])}"
-        parts.append(_tag("line", said, x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="reference"))
-        parts.append(Markup('<text x="{}" y="{}">{}</text>').format(WIDTH - RIGHT, _at(at - 4), said))
+        parts.append(tag("line", said, x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="reference"))
+        parts.append(Markup('<text x="{}" y="{}">{}</text>').format(WIDTH - RIGHT, length(at - 4), said))
     for colour, (name, series) in enumerate(drawn):
         parts.append(_line(name, series, colour % COLOURS, x, y))
     ends = "; ".join(f"{name} {number(series.values[0])} to {number(series.values[-1])}" for name, series in drawn)
-    return _svg(f"{what}: {ends}", WIDTH, HEIGHT, parts)
+    return svg(f"{what}: {ends}", WIDTH, HEIGHT, parts)
 
 
 def _line(name: str, series: Series, colour: int, x: Range, y: Range) -> Markup:
@@ -86,10 +86,10 @@ def _line(name: str, series: Series, colour: int, x: Range, y: Range) -> Markup:
         (x.at(epoch, LEFT, WIDTH - RIGHT), y.at(value, HEIGHT - BOTTOM, TOP), epoch, value)
         for epoch, value in zip(series.epochs, series.values, strict=True)
     ]
-    points = " ".join(f"{_at(a)},{_at(b)}" for a, b, *_ in places)
+    points = " ".join(f"{length(a)},{length(b)}" for a, b, *_ in places)
     every = -(-len(places) // MOST_POINTS)
     marks = Markup("").join(
-        _tag("circle", f"{name}, epoch {epoch}: {number(value)}", cx=a, cy=b, r=2.2 if every == 1 else 1.6)
+        tag("circle", f"{name}, epoch {epoch}: {number(value)}", cx=a, cy=b, r=2.2 if every == 1 else 1.6)
         for a, b, epoch, value in [*places[:-1][::every], places[-1]]
     )
     return Markup('<g class="s{}"><polyline points="{}"/>{}</g>').format(colour, points, marks)
@@ -105,10 +105,10 @@ def _round_steps() -> Iterator[int]:
     return (unit * 10**power for power in itertools.count() for unit in (1, 2, 5))
 
 
-def _grid(y: Range) -> Markup:
+def grid(y: Range) -> Markup:
     return Markup("").join(
         Markup('<g class="tick"><line x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}">{}</text></g>').format(
-            LEFT, WIDTH - RIGHT, _at(at), _at(at), LEFT - 5, _at(at + 3.5), _short(tick)
+            LEFT, WIDTH - RIGHT, length(at), length(at), LEFT - 5, length(at + 3.5), short(tick)
         )
         for tick in y.ticks
         for at in [y.at(tick, HEIGHT - BOTTOM, TOP)]
@@ -117,14 +117,14 @@ def _grid(y: Range) -> Markup:
 
 def _epochs(x: Range) -> Markup:
     marks = Markup("").join(
-        Markup('<text x="{}" y="{}">{}</text>').format(_at(x.at(tick, LEFT, WIDTH - RIGHT)), HEIGHT - 15, int(tick))
+        Markup('<text x="{}" y="{}">{}</text>').format(length(x.at(tick, LEFT, WIDTH - RIGHT)), HEIGHT - 15, int(tick))
         for tick in x.ticks
     )
     label = Markup('<text x="{}" y="{}">epoch</text>').format((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 1)
     return Markup('<g class="across">{}{}</g>').format(marks, label)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """A number beside a scale."""
     if value and not 0.01 <= abs(value) < 10_000:
         power = math.floor(math.log10(abs(value)) + 1e-9)
@@ -148,7 +148,7 @@ def heat(block: Block, cells: int) -> Markup:
             LABEL - 5, top + 9, Markup(' class="picked"') if name == block.picked else "", name.replace("_", " ")
         )
         rects = Markup("").join(
-            _tag(
+            tag(
                 "rect",
                 f"{name}, epoch {block.epochs[column]}: {values[column]:.2f}",
                 x=LABEL + place * wide,
@@ -164,10 +164,10 @@ def heat(block: Block, cells: int) -> Markup:
         at = next((place for place, column in enumerate(columns) if block.epochs[column] >= block.settled), 0)
         said = f"{block.most_probable} the most probable from epoch {block.settled} on"
         rows.append(
-            _tag("line", said, x1=LABEL + at * wide, x2=LABEL + at * wide, y1=-1, y2=count * ROW, class_="settled")
+            tag("line", said, x1=LABEL + at * wide, x2=LABEL + at * wide, y1=-1, y2=count * ROW, class_="settled")
         )
     what = f"{block.side} {block.number}: probabilities over {len(block.epochs)} epochs; picked {block.picked}"
-    return _svg(what, LABEL + CELL, count * ROW + 1, rows, "heat")
+    return svg(what, LABEL + CELL, count * ROW + 1, rows, "heat")
 
 
 def _spread(length: int, most: int) -> list[int]:
@@ -182,7 +182,7 @@ def shares(what: str, kinds: Mapping[str, Series]) -> Markup:
     epochs = sorted({epoch for series in kinds.values() for epoch in series.epochs})
     columns = [epochs[place] for place in _spread(len(epochs), 60)]
     wide, y = (WIDTH - LEFT - RIGHT) / len(columns), Range(0, 100, (0, 50, 100))
-    parts = [_grid(y)]
+    parts = [grid(y)]
     for place, epoch in enumerate(columns):
         below = 0.0
         for colour, (kind, series) in enumerate(kinds.items()):
@@ -191,16 +191,16 @@ def shares(what: str, kinds: Mapping[str, Series]) -> Markup:
                 top, bottom = (y.at(value, HEIGHT - BOTTOM, TOP) for value in (below + share, below))
                 where = {"x": LEFT + place * wide, "y": top, "width": max(wide - 1, 0.5), "height": bottom - top}
                 said = f"{kind}, epoch {epoch}: {share:.0f} %"
-                parts.append(_tag("rect", said, class_=f"s{colour % COLOURS}", **where))
+                parts.append(tag("rect", said, class_=f"s{colour % COLOURS}", **where))
             below += share
     middle = wide / 2
     parts.append(
         Markup('<g class="across"><text x="{}" y="{}">{}</text><text x="{}" y="{}">{}</text></g>').format(
-            _at(LEFT + middle), HEIGHT - 15, columns[0], _at(WIDTH - RIGHT - middle), HEIGHT - 15, columns[-1]
+            length(LEFT + middle), HEIGHT - 15, columns[0], length(WIDTH - RIGHT - middle), HEIGHT - 15, columns[-1]
         )
     )
     last = ", ".join(f"{kind} {series.values[-1]:.0f} %" for kind, series in kinds.items())
-    return _svg(f"{what}, in the end: {last}", WIDTH, HEIGHT, parts)
+    return svg(f"{what}, in the end: {last}", WIDTH, HEIGHT, parts)
 
 
 def interval(swap: Swap, reach: float) -> Markup:
@@ -210,10 +210,10 @@ def interval(swap: Swap, reach: float) -> Markup:
     said = f"{100 * swap.mean:+.1f} %, from {100 * swap.low:+.1f} to {100 * swap.high:+.1f} %"
     parts = [
         Markup('<line class="zero" x1="70" x2="70" y1="0" y2="14"/>'),
-        _tag("line", said, x1=low, x2=high, y1=7, y2=7, class_="span"),
-        _tag("circle", said, cx=mean, cy=7, r=3),
+        tag("line", said, x1=low, x2=high, y1=7, y2=7, class_="span"),
+        tag("circle", said, cx=mean, cy=7, r=3),
     ]
-    return _svg(said, 140, 14, parts, "interval" + (" open" if swap.undecided else ""))
+    return svg(said, 140, 14, parts, "interval" + (" open" if swap.undecided else ""))
 
 
 def parts_of(what: str, parts: Mapping[str, float], unit: str) -> Markup:
@@ -222,11 +222,9 @@ def parts_of(what: str, parts: Mapping[str, float], unit: str) -> Markup:
     for colour, (name, value) in enumerate(parts.items()):
         wide = 2 * WIDTH * value / total
         said = f"{name}: {number(value)} {unit}"
-        drawn.append(_tag("rect", said, class_=f"s{colour % COLOURS}", x=at, y=0, width=max(0, wide - 1), height=16))
+        drawn.append(tag("rect", said, class_=f"s{colour % COLOURS}", x=at, y=0, width=max(0, wide - 1), height=16))
         at += wide
-    return _svg(
-        f"{what}: " + ", ".join(f"{name} {number(v)} {unit}" for name, v in parts.items()), 2 * WIDTH, 16, drawn
-    )
+    return svg(f"{what}: " + ", ".join(f"{name} {number(v)} {unit}" for name, v in parts.items()), 2 * WIDTH, 16, drawn)
 
 
 class Dots(NamedTuple):
@@ -246,55 +244,56 @@ def strips(what: str, rows: Sequence[Dots], reference: tuple[str, float] | None)
     x, tall = scale(values, 6), row * len(rows)
     parts: list[Markup] = []
     for tick in x.ticks:
-        at = _at(x.at(tick, name_room, wide - 20))
+        at = length(x.at(tick, name_room, wide - 20))
         parts.append(
             Markup(
                 '<g class="tick mid"><line x1="{}" x2="{}" y1="0" y2="{}"/><text x="{}" y="{}">{}</text></g>'
-            ).format(at, at, tall, at, tall + 14, _short(tick))
+            ).format(at, at, tall, at, tall + 14, short(tick))
         )
     if reference:
         at = x.at(reference[1], name_room, wide - 20)
         said = f"{reference[0]}: {number(reference[1])}"
-        parts.append(_tag("line", said, x1=at, x2=at, y1=0, y2=tall, class_="reference"))
+        parts.append(tag("line", said, x1=at, x2=at, y1=0, y2=tall, class_="reference"))
     for place, dots in enumerate(rows):
         parts.append(_strip(dots, place, row, x, name_room, wide - 20))
-    return _svg(f"{what}: " + "; ".join(f"{d.name} {number(d.mean)}" for d in rows), wide, tall + 18, parts)
+    return svg(f"{what}: " + "; ".join(f"{d.name} {number(d.mean)}" for d in rows), wide, tall + 18, parts)
 
 
 def _strip(dots: Dots, place: int, row: int, x: Range, start: float, end: float) -> Markup:
     y = place * row + row / 2
-    text = Markup('<text class="row" x="{}" y="{}">{}</text>').format(start - 10, _at(y + 4), dots.name)
+    text = Markup('<text class="row" x="{}" y="{}">{}</text>').format(start - 10, length(y + 4), dots.name)
     marks = [
-        _tag("circle", f"{name}: {number(value)}", cx=x.at(value, start, end), cy=y + (-4, 0, 4)[n % 3], r=3.2)
+        tag("circle", f"{name}: {number(value)}", cx=x.at(value, start, end), cy=y + (-4, 0, 4)[n % 3], r=3.2)
         for n, (name, value) in enumerate(sorted(dots.values.items(), key=lambda one: one[1]))
     ]
     mean = x.at(dots.mean, start, end)
-    marks.append(_tag("line", f"mean: {number(dots.mean)}", x1=mean, x2=mean, y1=y - 9, y2=y + 9, class_="mean"))
+    marks.append(tag("line", f"mean: {number(dots.mean)}", x1=mean, x2=mean, y1=y - 9, y2=y + 9, class_="mean"))
     if dots.low is not None and dots.high is not None:
         low, high = (x.at(max(x.low, min(x.high, value)), start, end) for value in (dots.low, dots.high))
         said = f"95 %: {number(dots.low)} to {number(dots.high)}"
-        marks.append(_tag("line", said, x1=low, x2=high, y1=y, y2=y, class_="span"))
+        marks.append(tag("line", said, x1=low, x2=high, y1=y, y2=y, class_="span"))
     return Markup('{}<g class="s{} dots">{}</g>').format(text, place % COLOURS, Markup("").join(marks))
 
 
-def _at(value: float) -> str:
+def length(value: float) -> str:
     """A length, no longer than it shows."""
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _tag(name: str, said: str, **places: float | str) -> Markup:
+def tag(name: str, said: str, **places: float | str) -> Markup:
     """A mark that says its number where a pointer rests on it."""
     keys = {"class_": "class", "fill_opacity": "fill-opacity"}
     attributes = Markup(" ").join(
         Markup('{}="{}"').format(
-            keys.get(key, key), value if isinstance(value, str) else f"{value:.2f}" if "opacity" in key else _at(value)
+            keys.get(key, key),
+            value if isinstance(value, str) else f"{value:.2f}" if "opacity" in key else length(value),
         )
         for key, value in places.items()
     )
     return Markup("<{} {}><title>{}</title></{}>").format(Markup(name), attributes, said, Markup(name))
 
 
-def _svg(said: str, wide: float, tall: float, parts: Sequence[Markup] | Iterator[Markup], kind: str = "") -> Markup:
+def svg(said: str, wide: float, tall: float, parts: Sequence[Markup] | Iterator[Markup], kind: str = "") -> Markup:
     return Markup('<svg class="chart {}" viewBox="0 -2 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        kind, _at(wide), _at(tall + 4), escape(said), Markup("").join(parts)
+        kind, length(wide), length(tall + 4), escape(said), Markup("").join(parts)
     )

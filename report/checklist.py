@@ -23,7 +23,11 @@ class Item(NamedTuple):
 
 def fill_in(runs: Sequence[Run], studies: Sequence[Study]) -> list[Item]:
     """All sixteen questions. A study counts for runs that were made under its recipe."""
-    studies = [study for study in studies if _covers(study, runs)]
+    return answers(runs, [study for study in studies if _covers(study, runs)])
+
+
+def answers(runs: Sequence[Run], studies: Sequence[Study]) -> list[Item]:
+    """The same, where the studies are known to be of these runs."""
     sections = {
         "Releasing code": _code(runs),
         "Comparing methods": _comparing(runs, studies),

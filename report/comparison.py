@@ -31,6 +31,11 @@ class ScoreRow:
     scores: tuple[Score | None, ...]
 
     @property
+    def baselines(self) -> dict[str, float]:
+        """What is scored without a network, by name, as the first run that was scored so says it."""
+        return next((score.baselines for score in self.scores if score and score.baselines), {})
+
+    @property
     def best(self) -> float | None:
         """The highest value, where runs differ and more is better."""
         values = {score.value for score in self.scores if score}

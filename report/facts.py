@@ -11,9 +11,10 @@ from typing import Any
 
 from engine.log import BEST, PICKED
 from genotypes.genotype import SIDES, Genotype, Swap
+from outcome.details import Beside, Details
 from report.left import Left, is_number, read
 
-VAL = "val"
+VAL, GUESSING = "val", "guessing"
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,29 @@ class Series:
 
 @dataclass(frozen=True)
 class Score:
-    """What a network scored on a split, and what guessing would, where that is known."""
+    """What a network scored on a split, and what guessing would, where that is known.
+
+    ``beside`` has its interval and what other baselines score, where every sample is known.
+    """
 
     split: str
     metric: str
     value: float
     chance: float | None
+    beside: Beside | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of 95 %, over the split's images."""
+        if self.beside is None or self.beside.low is None or self.beside.high is None:
+            return None
+        return self.beside.low, self.beside.high
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """What would be scored without the network, by name, guessing among them."""
+        guess = {} if self.chance is None else {GUESSING: self.chance}
+        return {**(self.beside.baselines if self.beside else {}), **guess}
 
 
 @dataclass(frozen=True)
@@ -92,6 +110,7 @@ class Run:
         blocks: of a search, those with a choice.
         standing: of a search, how good the supernet finds the pick.
         scores: of the pick on validation images with the supernet's weights, or of the trained network.
+        details: of a trained network, the splits it was scored on.
         chance: what guessing would score on the validation split, by metric.
         cost: of the backbone.
         seconds: by part, all goes together.
@@ -117,6 +136,7 @@ class Run:
     blocks: tuple[Block, ...]
     standing: Mapping[str, float]
     scores: tuple[Score, ...]
+    details: tuple[Details, ...]
     chance: Mapping[str, float]
     cost: Mapping[str, float]
     seconds: Mapping[str, float]
@@ -134,12 +154,16 @@ class Run:
     @property
     def command(self) -> tuple[str, ...]:
         """What it was last started with, a quoted word each; nothing where that is unknown."""
-        command = self.about.get("command")
-        return tuple(shlex.quote(str(word)) for word in command) if isinstance(command, list) else ()
+        return quoted(self.about.get("command"))
 
     def setting(self, key: str) -> Any:
         """A key of the configuration; None where there is none."""
         return self.settings.get(key)
+
+
+def quoted(command: Any) -> tuple[str, ...]:
+    """The words of a command as a shell takes them; nothing of what is no command."""
+    return tuple(shlex.quote(str(word)) for word in command) if isinstance(command, list) else ()
 
 
 def run_of(folder: Path) -> Run:
@@ -178,6 +202,7 @@ def run_of(folder: Path) -> Run:
         blocks=tuple(_blocks(left, found)) if found else (),
         standing=_of_prefix(left, f"{PICKED}/"),
         scores=tuple(scores),
+        details=tuple(left.details.values()),
         chance=_numbers(last.get("chance")),
         cost=_numbers(result.get("cost") or (genotype.cost if genotype else None)),
         seconds=_summed(_numbers(each.get("seconds")) for each in left.goes),
@@ -246,7 +271,8 @@ def _of_training(left: Left) -> Iterator[Score]:
         for split, metrics in result["metrics"].items():
             chance = _numbers(guessed.get(split))
             for name, value in _numbers(metrics).items():
-                found[split, name] = Score(split, name, value, chance.get(name))
+                told = left.details.get(split)
+                found[split, name] = Score(split, name, value, chance.get(name), told and told.beside.get(name))
     if not left.results:
         for key, value in _of_prefix(left, f"{BEST}/").items():
             split, _, name = key.partition("/")

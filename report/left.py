@@ -16,6 +16,7 @@ from common.yaml_files import read_yaml
 from engine import about
 from engine.log import BEST, PICKED
 from genotypes.genotype import Genotype, load, load_epochs
+from outcome.details import DETAILS, Details
 
 AFTER = ("", "_val", "_test")  # of a training, and of scoring its network again
 
@@ -32,6 +33,7 @@ class Left:
         history: the most probable genotype of every epoch of a search.
         found: what a search came out with.
         results: what a training's network scored, oldest first.
+        details: of the splits that were scored, by name.
         held: whether a process works on it now.
     """
 
@@ -42,6 +44,7 @@ class Left:
     history: tuple[Genotype, ...]
     found: Genotype | None
     results: tuple[Mapping[str, Any], ...]
+    details: Mapping[str, Details]
     held: bool
 
     @property
@@ -82,6 +85,7 @@ def read(folder: Path) -> Left:
         tuple(load_epochs(history) if history.with_suffix(".alphas.json").exists() else ()),
         _found(config, version),
         tuple(_results(logs / "ckpts" / "result_test", version)),
+        _details(logs / "ckpts" / "result_test", version),
         is_held(folder / ".lock"),
     )
 
@@ -125,3 +129,17 @@ def _results(folder: Path, version: str) -> Iterator[Mapping[str, Any]]:
             if not isinstance(found, Mapping) or not isinstance(found.get("metrics"), Mapping):
                 raise UserError(f"{path} holds no numbers of a training; bring a copy back or remove it")
             yield found
+
+
+def _details(folder: Path, version: str) -> dict[str, Details]:
+    """By split; of one that was scored again the last."""
+    found: dict[str, Details] = {}
+    for ending in AFTER:
+        path = folder / f"{DETAILS}{version}{ending}.json"
+        if path.exists():
+            try:
+                given = read_json(path, "a training's splits in detail")
+                found |= {split: Details.from_dict(one) for split, one in given.items()}
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise UserError(f"{path} holds no splits in detail; bring a copy back or remove it") from error
+    return found

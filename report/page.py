@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import re
 from collections.abc import Sequence
@@ -16,12 +17,14 @@ from markupsafe import Markup
 from common.errors import UserError, why
 from common.files import atomic_write
 from genotypes.drawing import svg
-from genotypes.genotype import SIDES, Genotype
-from report import charts, curves, summary
-from report.checklist import fill_in
+from genotypes.genotype import Genotype
+from outcome.details import Shown
+from report import charts, curves, plots, scores, summary
+from report.belief import reasons
+from report.checklist import answers, fill_in
 from report.comparison import compare
 from report.facts import Run, run_of
-from report.studies import Study
+from report.studies import FILE, Study, study_of
 from space.ops import OPS
 
 NAME = "report.html"
@@ -44,6 +47,30 @@ def leave(folder: Path) -> str:
         return f"none: {why(error)} (make report RUN={folder.name} tries again)"
 
 
+def leave_study(folder: Path) -> str:
+    """Write a study's report into its folder, whatever happens.
+
+    Args:
+        folder: logs/evidence/<version>.
+
+    Returns:
+        Where it is, or why there is none.
+    """
+    try:
+        return str(write(of_study(study_of(folder / FILE), runs_in(folder)), folder / NAME))
+    except Exception as error:
+        return f"none: {why(error)} (make report RUN={folder} tries again)"
+
+
+def runs_in(folder: Path) -> list[Run]:
+    """The runs whose logs stand under a folder, by name; damaged ones are left out."""
+    found = []
+    for log in sorted(path for path in (folder / "log").glob("*") if path.is_dir()):
+        with contextlib.suppress(UserError):
+            found.append(run_of(log))
+    return found
+
+
 def write(html: str, path: Path) -> Path:
     """Write a page, whole or not at all.
 
@@ -61,6 +88,7 @@ def write(html: str, path: Path) -> Path:
 def of_run(run: Run) -> str:
     """The page of one run."""
     rows = sum(len(block.candidates) for block in run.blocks)
+    album = plots.Album()
     shown = run.blocks[: charts.MOST_CELLS // 2]
     figures = [(group, [(curves.label(n), run.series[n]) for n in group.names]) for group in curves.groups([run])]
     return _render(
@@ -73,37 +101,54 @@ def of_run(run: Run) -> str:
         figures=[
             (group, drawn, charts.lines(group.title, drawn, curves.guessing(run, group))) for group, drawn in figures
         ],
-        splits=list(dict.fromkeys(score.split for score in run.scores)),
-        table=_table(run),
+        scores=scores.table(scores.foremost(run)),
+        details=[(one, [_samples(album, shown) for shown in (one.best, one.worst)]) for one in run.details],
+        album=album,
+        reasons=reasons(run),
         reach=max((max(abs(s.low), abs(s.high)) for block in run.blocks for s in block.swaps), default=1.0) or 1.0,
         checklist=fill_in([run], []),
     )
 
 
-def _table(run: Run) -> dict[str, dict[str, Any]]:
-    """Scores by metric and split; what counts stands first."""
-    found: dict[str, dict[str, Any]] = {}
-    for score in sorted(run.scores, key=lambda score: score.metric != run.objective):
-        found.setdefault(score.metric, {})[score.split] = score
-    return found
+def _samples(album: plots.Album, shown: Sequence[Shown]) -> list[tuple[Shown, Markup]]:
+    return [(one, album.sample(one)) for one in shown]
+
+
+def of_study(study: Study, runs: Sequence[Run]) -> str:
+    """The page of a study of evidence.
+
+    Args:
+        study: what it found.
+        runs: its searches and trainings, as far as they are still there.
+    """
+    searches = [run for run in runs if run.stage == "search"]
+    return _render(
+        "study.html.jinja",
+        title=f"{study.version}: evidence for {study.task}",
+        study=study,
+        drawn=_strips(study),
+        compared=compare(searches),
+        genotypes=[(run, _figure(run.genotype, f"g{number}", run.version)) for number, run in enumerate(searches)],
+        checklist=answers(runs, [study]),
+    )
+
+
+def _strips(study: Study) -> Markup:
+    count, expected = study.best_of
+    best = f"best of {count} random" if count > 1 else "mean of random"
+    return charts.strips(f"{study.metric} by group", study.groups, (best, expected))
 
 
 def of_several(runs: Sequence[Run], studies: Sequence[Study]) -> str:
     """The page of several runs beside each other, with the studies of their tasks."""
     names = [name for group in curves.groups(runs, 1) for name in group.names]
     figures = [(name, [(run.version, run.series[name]) for run in runs if name in run.series]) for name in names]
-    strips = [
-        charts.strips(
-            f"{study.metric} by group", study.groups, (f"best of {study.best_of[0]} random", study.best_of[1])
-        )
-        for study in studies
-    ]
     return _render(
         "several.html.jinja",
         title=" and ".join(run.version for run in runs[:3]) + (f" and {len(runs) - 3} more" if runs[3:] else ""),
         compared=compare(runs),
         figures=[(name, drawn, charts.lines(name, drawn)) for name, drawn in figures],
-        studies=list(zip(studies, strips, strict=True)),
+        studies=[(study, _strips(study)) for study in studies],
         genotypes=[(run, _figure(run.genotype, f"g{number}", run.version)) for number, run in enumerate(runs)],
         checklist=fill_in(runs, studies),
     )
@@ -144,8 +189,8 @@ def _render(template: str, **given: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": charts.number, "text": _text}
-    environment.globals |= {"charts": charts, "summary": summary, "sides": SIDES, "colours": charts.COLOURS}
+    environment.filters |= {"number": charts.number, "percent": "{:.2f}".format, "text": _text}
+    environment.globals |= {"charts": charts, "plots": plots, "summary": summary, "colours": charts.COLOURS}
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {"style": Markup(style), "script": Markup(script), "digest": digest}

@@ -9,8 +9,8 @@ from pathlib import Path
 from common.arguments import Parser, home_path
 from common.errors import UserError
 from report.facts import Run, run_of
-from report.page import NAME, of_run, of_several, write
-from report.studies import studies_of
+from report.page import NAME, of_run, of_several, of_study, runs_in, write
+from report.studies import FILE, studies_of, study_of
 
 MOST_LETTERS = 100  # of the name of a file
 
@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not names:
         raise UserError("RUN names no run; make runs lists what there is")
     folders = list(dict.fromkeys(folder_of(name, given.logs) for name in names))
+    if len(folders) == 1 and (folders[0] / FILE).exists():
+        page = of_study(study_of(folders[0] / FILE), runs_in(folders[0]))
+        print(f"report  {write(page, given.out or folders[0] / NAME)}")
+        return
     runs = [run_of(folder) for folder in folders]
     if len(runs) == 1:
         path = write(of_run(runs[0]), given.out or folders[0] / NAME)
@@ -36,8 +40,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def folder_of(name: str, logs: Path) -> Path:
-    """The folder of a run's log, given its name or that folder."""
-    return home_path(name) if "/" in name else logs / "log" / name
+    """The folder of a run's log, or of a study of evidence where no run has its name, given that name or the folder."""
+    if "/" in name:
+        return home_path(name)
+    study = logs / "evidence" / name
+    return study if (study / FILE).exists() and not (logs / "log" / name).is_dir() else logs / "log" / name
 
 
 def _roots(runs: Sequence[Run]) -> list[Path]:

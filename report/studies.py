@@ -10,6 +10,7 @@ from typing import Any
 from common.errors import UserError
 from common.files import read_json
 from report.charts import Dots
+from report.facts import quoted
 
 FILE = "evidence.json"
 
@@ -27,6 +28,22 @@ class Against:
 
 
 @dataclass(frozen=True)
+class Network:
+    """A network of a study: its group, its scores by training seed, and what its backbone costs."""
+
+    name: str
+    group: str
+    scores: tuple[float, ...]
+    flops: int
+    parameters: int
+
+    @property
+    def mean(self) -> float:
+        """Over training seeds."""
+        return sum(self.scores) / len(self.scores)
+
+
+@dataclass(frozen=True)
 class Study:
     """A study of evidence.
 
@@ -39,6 +56,12 @@ class Study:
         groups: networks of one kind, searched and random ones among them.
         comparisons: of the searched networks.
         best_of: how many random networks cost as much as a search, and what the best of so many is expected to score.
+        networks: all of them.
+        training_seeds: of every network.
+        seconds: of a search and of a training, the median.
+        margin: the difference that counts, half the deviation over training seeds.
+        roles: which split does what.
+        about: commit, date, and the command where it was noted.
         verdict: the sentence.
         notes: what has to be known besides.
     """
@@ -51,8 +74,19 @@ class Study:
     groups: tuple[Dots, ...]
     comparisons: tuple[Against, ...]
     best_of: tuple[int, float]
+    networks: tuple[Network, ...]
+    training_seeds: tuple[int, ...]
+    seconds: tuple[float, float]
+    margin: float
+    roles: Mapping[str, Any]
+    about: Mapping[str, Any]
     verdict: str
     notes: tuple[str, ...]
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What it was last started with, a quoted word each; nothing where that is unknown."""
+        return quoted(self.about.get("command"))
 
 
 def studies_of(logs: Path, tasks: set[str]) -> list[Study]:
@@ -83,6 +117,12 @@ def study_of(path: Path) -> Study:
             groups=tuple(_dots(group) for group in given["groups"]),
             comparisons=tuple(_against(one, given["verdict"]["words"]) for one in given["comparisons"]),
             best_of=(int(given["k"]), float(given["expected_best"])),
+            networks=tuple(_network(one, group["name"]) for group in given["groups"] for one in group["networks"]),
+            training_seeds=tuple(given["training_seeds"]),
+            seconds=(float(given["search_seconds"]), float(given["training_seconds"])),
+            margin=float(given["verdict"]["margin"]),
+            roles=dict(given["splits"]),
+            about=dict(given["provenance"]),
             verdict=given["verdict"]["sentence"],
             notes=tuple(given["notes"]),
         )
@@ -94,6 +134,10 @@ def _dots(group: Mapping[str, Any]) -> Dots:
     means = {one["name"]: sum(one["scores"]) / len(one["scores"]) for one in group["networks"]}
     interval = group["interval"] or {"low": None, "high": None}
     return Dots(f"{group['name']} ({len(means)})", means, float(group["mean"]), interval["low"], interval["high"])
+
+
+def _network(one: Mapping[str, Any], group: str) -> Network:
+    return Network(one["name"], group, tuple(map(float, one["scores"])), int(one["flops"]), int(one["parameters"]))
 
 
 def _against(one: Mapping[str, Any], words: Mapping[str, str]) -> Against:

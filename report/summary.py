@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from report.charts import number
 from report.facts import Run
+from report.studies import Study
 
 BUDGETS = ("parameters", "flops", "latency")
+MEAN_INTERVAL = "intervals are bootstrapped over networks, a network being the mean of its training seeds"
 
 
 class Number(NamedTuple):
@@ -28,7 +30,7 @@ def _scores(run: Run) -> Iterator[Number]:
     for score in run.scores:
         if score.metric == run.objective:
             weights = ", with the supernet's weights" if run.stage == "search" else ""
-            guess = "" if score.chance is None else f"guessing: {number(score.chance)}"
+            guess = ", ".join(f"{name}: {number(value)}" for name, value in score.baselines.items())
             yield Number(f"{score.metric} on {score.split}{weights}", score.value, guess)
     if run.stage == "retrain" and (series := run.series.get(f"val/{run.objective}")):
         best = max(series.values)
@@ -104,7 +106,8 @@ def _seed(run: Run) -> str:
 
 def _outcome(run: Run) -> Iterator[str]:
     if run.best:
-        guess = "" if run.best.chance is None else f", where guessing scores {number(run.best.chance)}"
+        without = " and ".join(f"{name} scores {number(value)}" for name, value in run.best.baselines.items())
+        guess = f", where {without}" if without else ""
         with_ = " with the supernet's weights" if run.stage == "search" else ""
         yield f"It scores {run.best.metric} {number(run.best.value)} on {run.best.split}{with_}{guess}."
     if run.state != "done":
@@ -141,6 +144,33 @@ def setup(run: Run) -> list[Fact]:
         "leak audit": run.audit and run.audit.removeprefix("leak audit: "),
     }
     return [Fact(name, str(value)) for name, value in given.items() if value not in (None, "")]
+
+
+def of_study(study: Study) -> list[Fact]:
+    """What a study of evidence rests on."""
+    searches, random = (sum(one.group == name for one in study.networks) for name in ("searched", "random"))
+    search, training = (f"{seconds:.0f} s" for seconds in study.seconds)
+    roles = {name: ", ".join(map(str, splits)) or "none" for name, splits in study.roles.items()}
+    return [
+        Fact("networks", f"{searches} searched, {random} random, {len(study.networks)} in all"),
+        Fact("training seeds of each", ", ".join(map(str, study.training_seeds))),
+        Fact(
+            "splits",
+            f"trained and searched on {roles.get('trained', '?')}; epochs chosen by {roles.get('chosen', '?')}; "
+            f"compared by {roles.get('reported', '?')}, which chose nothing",
+        ),
+        Fact(
+            "margin",
+            f"{number(study.margin)}, half the deviation over training seeds: less is no difference that matters",
+        ),
+        Fact(
+            "equal cost",
+            f"a search takes {search}, a training {training}, so that searched networks are held against "
+            + (f"the best of {study.best_of[0]} random ones" if study.best_of[0] > 1 else "the mean random one"),
+        ),
+        Fact("corrected", f"p of {len(study.comparisons)} comparisons by Holm; {MEAN_INTERVAL}"),
+        Fact("date", str(study.about.get("date") or "not noted")),
+    ]
 
 
 def _budgets(run: Run) -> list[str]:

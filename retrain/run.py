@@ -23,8 +23,10 @@ from engine.runtime import Runtime, start
 from engine.shortages import allow_files, shortages_told
 from engine.stops import told_how_to_go_on
 from genotypes.genotype import SIDES, Genotype, load, published
+from outcome.details import DETAILS
 from readers.feature_store import difference
 from report.page import leave
+from retrain.details import in_detail
 from retrain.model import Trained, build, check_extractor, restore, save, trained_for, width_of
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
@@ -226,13 +228,16 @@ def report(
 ) -> None:
     """Score a trained network on splits; write numbers and predictions; say where they are."""
     model, epoch = trained.model.to(runtime.device), trained.epoch
-    written, results, guessed, notes = [], {}, {}, {}
+    written, results, guessed, notes, told = [], {}, {}, {}, {}
     for name in splits:
         with runtime.part("test"), eval_mode(model), runtime.autocast():
             found = task.evaluate(model, task.split(name), config.retrain.batch_size)
+            one = in_detail(task, model, name, found)
         if not runtime.ranks.first:
             continue
         results[name], guessed[name], notes[name] = {**found.metrics, **found.details}, found.chance, found.notes
+        if one is not None:
+            told[name] = one.as_dict()
         log.info(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
         if results[name]:
             log.record(f"{BEST}/{name}", epoch, results[name])
@@ -264,6 +269,8 @@ def report(
             "notes": notes,
         },
     )
+    if told:
+        write_json(files.results / f"{DETAILS}{files.version}{part}.json", told, indent=None)
     if config.top.run == "train":
         about.add(files.log, seconds=runtime.clock.seconds())
     for what, where in [("network", ckpt), ("numbers", summary), *(("predictions", path) for path in written)]:

@@ -191,6 +191,11 @@ class AnswerTable:
         totals = np.bincount(self._ids[entries[valid]], self._accuracy[entries[valid]], minlength=self.size)
         return int(totals.argmax()), float(totals.max() / len(rows))
 
+    def most_given(self, rows: np.ndarray) -> np.ndarray:
+        """(B,) the known answer that most people gave to each; -1 where they gave none of those."""
+        targets = self.targets(rows).numpy()
+        return np.where(targets.any(1), targets.argmax(1), -1)
+
     def _entries_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         first, last = self._offsets[rows], self._offsets[rows + 1]
         entries = first[:, None] + np.arange((last - first).max(initial=0))
@@ -208,6 +213,11 @@ def _compared_counts(given: Sequence[str], ids: dict[str, int], by_spelling: dic
         answer = ids.get(clean(given[0]))
         return {} if answer is None else {answer: len(given)}
     return {answer: n for word, n in Counter(map(normalise, given)).items() for answer in by_spelling.get(word, ())}
+
+
+def of_kinds(accuracy: np.ndarray, kinds: np.ndarray) -> dict[str, np.ndarray]:
+    """By kind, the accuracies of its questions among NaN; "" is none."""
+    return {str(kind): np.where(kinds == kind, accuracy, np.nan) for kind in np.unique(kinds) if kind != ""}
 
 
 def by_kind(accuracy: np.ndarray, kinds: np.ndarray) -> dict[str, float]:

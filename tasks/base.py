@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from common.errors import UserError, check_known
 from common.numbers import whole
 from common.sharing import shared
+from outcome.samples import Prediction, Scored
 from readers.feature_store import FeatureStore
 from readers.tokens import Tokeniser, tokeniser, unsegmented
 from readers.word_vectors import about, find_source, word_vectors
 from readers.words import SPECIAL, Vocabulary
 from space.inputs import Inputs, sent
 from space.settings import ModelSettings
-from tasks.showcase import Output, Prediction
 
 COCO, FLICKR = "coco", "flickr"  # whose numbers image ids may be
 Count = whole(1, 100_000)  # of regions, tokens or negatives that a configuration asks for
@@ -47,6 +47,20 @@ class Batch(NamedTuple):
         return self._replace(inputs=self.inputs.to(device), targets=targets)
 
 
+class Output(NamedTuple):
+    """One output of an exported network.
+
+    Args:
+        shape: names or lengths of its axes, "batch" first.
+        meaning: for whoever uses it.
+        unsure: called with all outputs; (B,) bool, the samples for which rounding alone can make another of this one.
+    """
+
+    shape: tuple[str | int, ...]
+    meaning: str
+    unsure: Callable[..., Tensor] | None = None
+
+
 @dataclass
 class Evaluation:
     """What scoring a split gives: numbers by name, and the prediction files a task wants written."""
@@ -55,9 +69,8 @@ class Evaluation:
     details: dict[str, float] = field(default_factory=dict)  # finer numbers, for a report but not for every epoch
     predictions: Any = None  # JSON-able; None where the task has none
     notes: list[str] = field(default_factory=list)  # lines for people: protocol, pool sizes
-    chance: dict[str, float] = field(
-        default_factory=dict
-    )  # what guessing would score, of the metrics where it is known
+    chance: dict[str, float] = field(default_factory=dict)  # what guessing would score, where that is known
+    samples: Callable[[], Scored] | None = None  # how every sample went, for a report; None where nobody knows
 
 
 class Split(ABC):
@@ -307,7 +320,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 def in_batches(split: Split, batch_size: int, what: str, *results: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
     """Every sample of a split once, with progress: (B,) their numbers and the batch.
 
-    Samples of similar size stand together and those of one image side by side, so that little is padded and an image
+    Scored of similar size stand together and those of one image side by side, so that little is padded and an image
     is encoded as seldom as may be.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,10 @@ from common.errors import UserError, check_known
 from common.progress import track
 from matching.contrast import contrasted
 from matching.negatives import Negatives
-from matching.recall import chance, folds, metrics, positions
 from matching.scores import encode_images, encode_texts, score_matrix, score_pairs
 from matching.shortlist import shortlist_matrix
+from outcome.retrieval import RECALLS, Piece, chance, chance_within, folds, metrics, positions, within
+from outcome.samples import Curve, Line, Prediction, Scored
 from readers.captions import Captions, IdMap, read_captions, read_flickr_ids
 from readers.data_root import find_path
 from readers.feature_pack import is_packed
@@ -37,11 +38,12 @@ from space.heads import Matcher
 from space.inputs import Inputs
 from space.network import Model, device_of
 from space.settings import ModelSettings
-from tasks.base import COCO, FLICKR, Batch, Count, Evaluation, Split, Task
-from tasks.showcase import Line, Output, Prediction, pooled, with_lines
+from tasks.base import COCO, FLICKR, Batch, Count, Evaluation, Output, Split, Task
+from tasks.showcase import pooled, with_lines
 
 MARGIN = 0.2
 SHOWN = 3  # captions
+DRAWN = 50  # ranks of a recall curve, at most
 TELLING = 3  # different captions, which two images do not have in common by chance
 
 
@@ -148,7 +150,7 @@ class ItmSplit(Split):
         tokens: captions.
         rows: (captions,) rows of ``tokens`` that belong to the split.
         images: (captions,) image id of every caption.
-        protocol: how the split is evaluated, see matching/recall.py.
+        protocol: how the split is evaluated, see outcome/retrieval.py.
     """
 
     def __init__(
@@ -373,25 +375,29 @@ class ImageTextMatching(Task):
         images = images[np.argsort(first)]  # folds are made in the files' order
         image_of = positions(images, split.image_ids)
         counts = np.bincount(image_of)
-        scored, notes, pools = [], [], folds(split.protocol, counts)
+        scored, notes, pools, pieces = [], [], folds(split.protocol, counts), []
         for pool in pools:
             captions = np.flatnonzero(np.isin(image_of, pool))
             which = model, split.tokens, split.rows[captions], self.store, images[pool], self.data.max_regions
             own, k = positions(pool, image_of[captions]), self.data.shortlist
             if k is None:
-                scored.append(metrics(score_matrix(*which), own))
+                scores = score_matrix(*which)
+                scored.append(metrics(scores, own))
             else:
                 scores, whole = shortlist_matrix(*which, k)
                 scored.append({**metrics(scores, own), "reranked": 100 * whole / scores.size})
                 notes.append(f"shortlist of {k}: {whole:,} of {scores.size:,} pairs scored by the whole network")
+            pieces.append(Piece.of(scores, own, captions))
         mean = {name: float(np.mean([fold[name] for fold in scored])) for name in scored[0]}
         first_pool = counts[pools[0]]
         guessed = chance(first_pool)
         note = (
             f"protocol {split.protocol or 'whole split'}: {len(pools)} pool(s) of {len(first_pool)} images and "
-            f"{first_pool.sum()} captions; rsum by chance {guessed:.1f}"
+            f"{first_pool.sum()} captions; rsum by chance {guessed['rsum']:.1f}"
         )
-        return Evaluation(mean, notes=[note, *notes], chance={"rsum": guessed})
+        samples = partial(_outcome, split, pieces, chance_within(first_pool))
+        notes = [note, "chance is the only baseline: words alone match nothing", *notes]
+        return Evaluation(mean, notes=notes, chance=guessed, samples=samples)
 
     def predict(self, model: Model, images: np.ndarray, inputs: Inputs, best: int) -> list[Prediction]:
         """How well text and image match; regions by their weight for the text."""
@@ -408,3 +414,32 @@ class ImageTextMatching(Task):
         texts = map(self.vocabulary.decode, split.tokens.gather(split.rows[best.ravel()])[0].tolist())
         right = split.image_ids[best] == images[:, None]
         return with_lines(shown, ([Line(next(texts), yes) for yes in own] for own in right.tolist()))
+
+
+def _outcome(split: ItmSplit, pieces: Sequence[Piece], guessed: Mapping[str, np.ndarray]) -> Scored:
+    """What became of every caption; of an image at the first of its captions."""
+    captions, to_image, to_text, certainty, margin = map(np.concatenate, zip(*pieces, strict=True))
+    ways = {"i2t": to_text, "t2i": to_image}
+    told = {way: rank[~np.isnan(rank)] for way, rank in ways.items()}
+    most = min(DRAWN, *map(len, guessed.values()))
+    names = {"i2t": "texts of an image", "t2i": "image of a text"}
+    lines = {names[way]: within(rank, most).tolist() for way, rank in told.items()}
+    lines |= {f"{names[way]}, guessing": (100 * shares[:most]).tolist() for way, shares in guessed.items()}
+    recalls = {
+        f"{way}_r{k}": np.where(np.isnan(rank), np.nan, rank <= k) for way, rank in ways.items() for k in RECALLS
+    }
+    return Scored(
+        metric="t2i_r1",
+        images=split.image_ids[captions],
+        score=recalls["t2i_r1"],
+        certainty=certainty,
+        order=margin,
+        values=recalls,
+        totals={"rsum": [*recalls]},
+        groups={
+            "words of the text": split.tokens.lengths[split.rows[captions]],
+            "regions of the image": split.store.counts(split.image_ids[captions], split.data.max_regions),
+        },
+        baselines={"guessing": np.full(len(captions), guessed["t2i"][0])},
+        curve=Curve("found, percent", "among the first", list(range(1, most + 1)), lines),
+    )

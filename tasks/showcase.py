@@ -1,66 +1,16 @@
-"""What a task has to show of its predictions: plain facts about an image, which tools/show.py draws."""
+"""What a task has to show of its predictions, for whoever draws them: regions by their weight, and lines"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from outcome.samples import Box, Line, Prediction
 from space.inputs import Inputs
 from space.network import Model
-
-
-class Box(NamedTuple):
-    """A box in an image."""
-
-    xyxy: tuple[float, float, float, float]  # pixels
-    role: str = "region"  # or predicted, or true
-    weight: float = 0.0  # of a region, the one that counts most having 1
-    probability: float | None = None  # of a region, which add up to 1, and of a predicted box
-
-
-class Line(NamedTuple):
-    """A line under an image."""
-
-    text: str
-    right: bool | None = None  # None: neither right nor wrong
-    note: str = ""  # a number that belongs to it
-
-
-class Answer(NamedTuple):
-    """One of the answers that a network could give."""
-
-    text: str
-    probability: float
-
-
-class Prediction(NamedTuple):
-    """One image with what the network made of it."""
-
-    image: int  # its id
-    hw: tuple[float, float]  # height and width, pixels
-    boxes: list[Box]
-    text: str = ""  # what was asked of the network
-    lines: Sequence[Line] = ()  # what it said
-    answers: Sequence[Answer] = ()  # the same where it chose among answers, best first
-    score: float | None = None  # the same where it judged how well text and image match: a logit
-
-
-class Output(NamedTuple):
-    """One output of an exported network.
-
-    Args:
-        shape: names or lengths of its axes, "batch" first.
-        meaning: for whoever uses it.
-        unsure: called with all outputs; (B,) bool, the samples for which rounding alone can make another of this one.
-    """
-
-    shape: tuple[str | int, ...]
-    meaning: str
-    unsure: Callable[..., Tensor] | None = None
 
 
 def region_predictions(images: np.ndarray, inputs: Inputs, weights: Tensor) -> list[Prediction]:

@@ -7,6 +7,7 @@ y2)}.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError, check_known
 from common.files import write_json
+from outcome.samples import Box, Curve, Line, Prediction, Scored
 from readers.box_check import check_boxes
 from readers.box_readings import OVERLAP
 from readers.boxes import decode, encode, overlaps
@@ -29,12 +31,13 @@ from readers.words import TokenStore, Vocabulary
 from space.heads import RegionPointer
 from space.inputs import Inputs
 from space.network import device_of
-from tasks.base import COCO, Batch, Count, Evaluation, Split, Task, in_batches
-from tasks.showcase import Box, Line, Output, Prediction, region_predictions
+from tasks.base import COCO, Batch, Count, Evaluation, Output, Split, Task, in_batches
+from tasks.showcase import region_predictions
 
 CLOSE = 1e-5  # probabilities that differ by less of themselves are alike
 OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiples of these
 OFFSET_WEIGHT = 0.5
+BLIND = "guessing", "largest region", "most central region"  # what can be answered without the phrase
 
 FEATURES = {
     "vg_woref": ("detfeat100_woref", "vgd/bua-r101-fix100"),
@@ -256,14 +259,14 @@ class VisualGrounding(Task):
 
     def evaluate(self, model: nn.Module, split: VgdSplit, batch_size: int) -> Evaluation:
         """Percent of phrases whose predicted box overlaps the true one by half or more."""
-        boxes, certainty, chance = np.zeros((len(split), 4)), np.zeros(len(split)), np.zeros(len(split))
-        for indices, batch in in_batches(split, batch_size, "grounding", boxes, certainty, chance):
+        boxes, certainty, blind = np.zeros((len(split), 4)), np.zeros(len(split)), np.zeros((len(split), len(BLIND)))
+        for indices, batch in in_batches(split, batch_size, "grounding", boxes, certainty, blind):
             scores, offsets = (part.float().cpu() for part in model(batch.inputs.to(device_of(model))))
             boxes[indices] = predicted_boxes(scores, offsets, batch.inputs)
             certainty[indices] = scores.softmax(-1).amax(-1).numpy()
-            real = (~batch.inputs.regions_pad).sum(1)[batch.inputs.image_index]
-            chance[indices] = ((batch.targets["overlap"] > 0).sum(1) / real).numpy()
-        hit = np.array([overlaps(a[None], b[None])[0, 0] >= OVERLAP for a, b in zip(boxes, split.boxes, strict=True)])
+            blind[indices] = blindly(batch.inputs, batch.targets["overlap"] > 0)
+        found = np.array([overlaps(a[None], b[None])[0, 0] for a, b in zip(boxes, split.boxes, strict=True)])
+        hit, chance = found >= OVERLAP, blind[:, 0]
         predictions = [
             {**_ids(one), "box": [round(x, 2) for x in box], "score": round(score, 4)}
             for one, box, score in zip(split.expressions, boxes.tolist(), certainty.tolist(), strict=True)
@@ -272,8 +275,9 @@ class VisualGrounding(Task):
             f"{len(split)} phrases; a region by chance would score {100 * chance.mean():.2f}; "
             f"{100 * (chance > 0).mean():.2f} % have a region that overlaps the true box by half"
         )
-        found, guessed = ({"accuracy": float(100 * part.mean())} for part in (hit, chance))
-        return Evaluation(found, predictions=predictions, notes=[note], chance=guessed)
+        scored, guessed = ({"accuracy": float(100 * part.mean())} for part in (hit, chance))
+        samples = partial(_outcome, split, found, certainty, blind)
+        return Evaluation(scored, predictions=predictions, notes=[note], chance=guessed, samples=samples)
 
     def save_predictions(self, predictions: Any, folder: Path, version: str, split: str) -> list[Path]:
         """Write a box and its score for every phrase."""
@@ -298,6 +302,35 @@ class VisualGrounding(Task):
         inputs = split.batch(indices).inputs.to(device_of(model))
         shown = self.predict(model, split.image_ids[indices], inputs, 1)
         return [*map(_compare, shown, split.boxes[indices], (split.expressions[index] for index in indices))]
+
+
+def _outcome(split: VgdSplit, found: np.ndarray, certainty: np.ndarray, blind: np.ndarray) -> Scored:
+    """What became of every phrase, by the overlap of the predicted box with the true one."""
+    hit = (found >= OVERLAP).astype(float)
+    at = np.arange(1, 20) / 20
+    share = [100 * float((found >= one).mean()) for one in at]
+    return Scored(
+        metric="accuracy",
+        images=split.image_ids,
+        score=hit,
+        certainty=certainty,
+        order=np.where(hit > 0, certainty, -certainty),
+        values={"accuracy": hit},
+        groups={"words of the phrase": split.tokens.lengths[split.rows], "regions of the image": split.sizes},
+        baselines=dict(zip(BLIND, blind.T, strict=True)),
+        curve=Curve("phrases found, percent", "least overlap that counts", at.tolist(), {"network": share}),
+    )
+
+
+def blindly(inputs: Inputs, near: Tensor) -> np.ndarray:
+    """(B,3) what is scored without reading, in the order of ``BLIND``; near (B,R): regions that are right."""
+    index, pad = inputs.image_index, inputs.regions_pad
+    low, high = inputs.boxes.split(2, -1)
+    areas = (high - low).prod(-1).masked_fill(pad, -1)
+    distances = (low + high - inputs.image_hw.flip(-1)[:, None]).square().sum(-1).masked_fill(pad, torch.inf)
+    picked = torch.stack((areas.argmax(1), distances.argmin(1)), 1)[index]
+    chance = near.sum(1, keepdim=True) / (~pad).sum(1, keepdim=True)[index]
+    return torch.cat((chance, near.gather(1, picked)), 1).numpy()
 
 
 def _ids(one: Expression) -> dict[str, int]:

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from common.errors import check_known
 from common.files import write_json
 from common.progress import track
+from outcome.beginnings import LONGEST, Beginnings
+from outcome.samples import Answer, Line, Prediction, Scored
 from readers.annotations import Annotations, read_annotations
 from readers.data_root import find_path
 from readers.feature_store import FeatureStore
@@ -31,9 +33,9 @@ from readers.words import TokenStore, Vocabulary
 from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model, device_of
-from tasks.answers import AnswerTable, AnswerVocabulary, by_kind
-from tasks.base import COCO, Batch, Count, Evaluation, Split, Task, in_batches
-from tasks.showcase import Answer, Line, Output, Prediction, pooled, with_lines
+from tasks.answers import AnswerTable, AnswerVocabulary, by_kind, normalise, of_kinds
+from tasks.base import COCO, Batch, Count, Evaluation, Output, Split, Task, in_batches
+from tasks.showcase import pooled, with_lines
 from tasks.vqa_notes import annotators, coverage, incomplete
 
 
@@ -316,7 +318,7 @@ class VisualQuestionAnswering(Task):
     def evaluate(self, model: Model, split: VqaSplit, batch_size: int) -> Evaluation:
         """The official accuracy in percent, overall and by kind where kinds are known, and what was answered."""
         samples, rows = split.samples, split.rows
-        given = predict(model, split, batch_size)
+        given, certainty = predict(model, split, batch_size)
         predictions = [
             {"question_id": question, "answer": self.answers.words[answer]}
             for question, answer in zip(samples.ids[rows].tolist(), given.tolist(), strict=True)
@@ -337,7 +339,45 @@ class VisualQuestionAnswering(Task):
             predictions,
             [note, *samples.notes, *self._caution],
             {"accuracy": float(100 * chance)},
+            partial(self._outcome, split, given, certainty, accuracy, constant),
         )
+
+    def _outcome(
+        self, split: VqaSplit, given: np.ndarray, certainty: np.ndarray, accuracy: np.ndarray, constant: int
+    ) -> Scored:
+        """What became of every question; the baselines are its best constant answer, and its first words alone."""
+        samples, rows = split.samples, split.rows
+        alone = Beginnings(*self._training_answers())
+        words = [alone.guess(own) for own in samples.tokens.gather(rows)[0].tolist()]
+        baselines = {"guessing": np.full(len(rows), constant), "words alone": np.array(words)}
+        people = np.array([*self.answers.words, ""])
+        return Scored(
+            metric="accuracy",
+            images=split.image_ids,
+            score=accuracy,
+            certainty=certainty,
+            order=np.where(accuracy >= RIGHT, certainty, np.where(accuracy == 0, -certainty, np.nan)),
+            values={"accuracy": accuracy, **of_kinds(accuracy, samples.answer_types[rows])},
+            groups={
+                "kind of answer": samples.answer_types[rows],
+                "kind of question": samples.question_types[rows],
+                "words of the question": samples.tokens.lengths[rows],
+                "regions of the image": split.sizes,
+            },
+            baselines={name: samples.answers.accuracy(rows, answers) for name, answers in baselines.items()},
+            said=people[given],
+            meant=people[samples.answers.most_given(rows)],
+        )
+
+    def _training_answers(self) -> tuple[list[list[int]], list[int]]:
+        """The first words of every training question, and the known answer that it has."""
+        told = [
+            (self.vocabulary.encode(tokens, LONGEST), self.answers.ids[answer])
+            for part in self.trained_on
+            for tokens, given in zip(self.tokens(part), self.annotations(part).most_common, strict=True)
+            if (answer := normalise(given)) in self.answers.ids
+        ]
+        return [words for words, _ in told], [answer for _, answer in told]
 
     def save_predictions(self, predictions: Any, folder: Path, version: str, split: str) -> list[Path]:
         """Write a submission for the evaluation server and read it back to check it.
@@ -378,9 +418,10 @@ class VisualQuestionAnswering(Task):
         return lines
 
 
-def predict(model: nn.Module, split: VqaSplit, batch_size: int) -> np.ndarray:
-    """(questions,) the id of the most probable answer to each."""
-    given = np.zeros(len(split), np.int64)
-    for indices, batch in in_batches(split, batch_size, "answering", given):
-        given[indices] = model(batch.inputs.to(device_of(model))).argmax(1).cpu().numpy()
-    return given
+def predict(model: nn.Module, split: VqaSplit, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(questions,) the id of the most probable answer to each, and (questions,) its probability."""
+    given, certainty = np.zeros(len(split), np.int64), np.zeros(len(split))
+    for indices, batch in in_batches(split, batch_size, "answering", given, certainty):
+        highest, answers = model(batch.inputs.to(device_of(model))).float().max(1)
+        given[indices], certainty[indices] = answers.cpu().numpy(), highest.sigmoid().cpu().numpy()
+    return given, certainty

@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from browser import check_pages, numbers_of
 
 from common.errors import UserError
 from engine.loop import Loop
 from genotypes.genotype import load
 from report.facts import run_of
 from report.page import LARGEST
+from report.run import main as report
 from retrain.run import main as retrain
 from search.run import main as search
 from tasks.find import find_task, task_names
@@ -82,7 +84,24 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
         assert scored[score.split][score.metric] == score.value
         assert score.chance == numbers["chance"][score.split].get(score.metric)
     assert told.best.chance is not None and {"weights", "validation", "test"} <= set(told.seconds)
-    assert Path("logs/log/trained/report.html").exists()
+    results = Path("logs/ckpts/result_test")
+    details = json.loads((results / "details_trained.json").read_text())
+    assert details.keys() == scored.keys() and all(one["best"] and one["worst"] for one in details.values())
+    report(["--run=found,trained"])
+    searched, trained, _ = pages = [
+        *(Path(f"logs/log/{name}/report.html") for name in ("found", "trained")),
+        Path("logs/report/found+trained.html"),
+    ]
+    assert trained.read_text().count("<image ") == sum(len(one["best"] + one["worst"]) for one in details.values())
+    shown = check_pages(*pages)
+    known = numbers_of(results / "metrics_trained.json", results / "details_trained.json")
+    for cell in shown.get(trained, []):
+        assert cell.table not in ("scores", "group", "confusions") or cell.value in known, cell
+    seconds = run_of(Path("logs/log/found")).seconds
+    known = {*numbers_of(path, Path("logs/log/found/run.json")), sum(seconds.values()), *seconds.values()}
+    known |= {value for record in metrics("found") for value in record.values()}
+    for cell in shown.get(searched, []):
+        assert cell.table != "summary" or cell.value in known, cell
     capsys.readouterr()
     retrain(["--run=test", f"--ckpt={best}", *settings("retrain", task, demo, "again")[1:]])
     again = json.loads(Path("logs/ckpts/result_test/metrics_again_test.json").read_text())

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
+from browser import check_pages, numbers_of
 
 import retrain.run
 import search.run
@@ -74,6 +75,12 @@ def test_a_study_from_plan_to_verdict(
     assert "verdict: no " in said and "next: make draw GENO=logs/evidence" in said
     assert evidence["verdict"]["sentence"] in (folder / "evidence.md").read_text()
     assert (folder / "evidence.svg").read_text().count("<svg") == 1
+    assert f"report  {folder}/report.html" in said
+    shown = check_pages(folder / "report.html")
+    known = numbers_of(folder / "evidence.json")
+    for cell in (one for cells in shown.values() for one in cells):
+        scored = cell.table in ("comparisons", "groups") and cell.value not in range(20)
+        assert not scored or cell.value in known, cell
     assert not list((folder / "ckpts").glob("*/*.pt"))
     trainings = [[flag for flag in line if not flag.startswith(("--geno", "--version"))] for line in ran]
     assert len({tuple(line) for line in trainings if line[0] == "retrain"}) == 2  # the seeds, and nothing else

@@ -18,21 +18,22 @@ from tasks.find import find_task, task_names
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "common": set(),
+    "outcome": {"common"},
     "genotypes": {"common"},
     "space": {"common", "genotypes"},
     "readers": {"common"},
     "pictures": {"common", "readers"},
     "matching": {"common", "readers", "space"},
-    "tasks": {"common", "readers", "space", "matching"},
+    "tasks": {"common", "outcome", "readers", "space", "matching"},
     "engine": {"common"},
     "audit": {"common", "readers", "tasks"},
-    "report": {"common", "genotypes", "space", "engine"},
+    "report": {"common", "genotypes", "outcome", "pictures", "space", "engine"},
     "search": {"common", "genotypes", "readers", "space", "tasks", "engine", "audit", "report"},
-    "retrain": {"common", "genotypes", "readers", "space", "tasks", "engine", "audit", "report"},
-    "predict": {"common", "readers", "pictures", "space", "tasks", "retrain"},
-    "evidence": {"common", "genotypes", "space", "tasks", "engine", "search", "retrain"},
+    "retrain": {"common", "genotypes", "outcome", "pictures", "space", "tasks", "engine", "audit", "report", "readers"},
+    "predict": {"common", "outcome", "readers", "pictures", "space", "tasks", "retrain"},
+    "evidence": {"common", "genotypes", "space", "tasks", "engine", "report", "search", "retrain"},
     "tools": {
-        *("common", "genotypes", "readers", "pictures", "space", "tasks", "engine"),
+        *("common", "genotypes", "outcome", "readers", "pictures", "space", "tasks", "engine"),
         *("search", "retrain", "predict", "report"),
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import tiny_run
 
 from common.errors import UserError
 from common.lock import held
+from report.belief import reasons
 from report.checklist import NOT, PART, YES, fill_in
 from report.comparison import compare
 from report.facts import Score, run_of
@@ -53,11 +55,14 @@ def test_blocks_have_the_probabilities_of_every_epoch_and_settle_where_their_arg
 
 def test_the_scores_of_a_training_are_those_of_its_file_and_scoring_again_adds_to_them() -> None:
     folder = tiny_run.training()
+    beside = tiny_run.details().beside
     assert run_of(folder).scores == (
-        Score("testA", "accuracy", 81.5, 11.0),
-        Score("testA", "how many", 33.25, None),
+        Score("testA", "accuracy", 81.5, 11.0, beside["accuracy"]),
+        Score("testA", "how many", 33.25, None, beside["how many"]),
         Score("testB", "accuracy", 70.0625, None),
     )
+    assert run_of(folder).scores[0].baselines == {"guessing": 11.0, "words alone": 50.0}
+    assert run_of(folder).details == (tiny_run.details(),)
     again = json.loads(Path("logs/ckpts/result_test/metrics_trained.json").read_text())
     again |= {"metrics": {"val": {"accuracy": 80.5}}, "chance": {}}
     Path("logs/ckpts/result_test/metrics_trained_val.json").write_text(json.dumps(again))
@@ -74,7 +79,7 @@ def test_seconds_of_all_goes_count() -> None:
 
 def test_a_run_that_left_nothing_but_numbers_is_told_as_far_as_they_go() -> None:
     folder = tiny_run.training()
-    for path in (folder / "run.json", folder / "config.yaml", Path("logs/ckpts/result_test/metrics_trained.json")):
+    for path in (folder / "run.json", folder / "config.yaml", *Path("logs/ckpts/result_test").glob("*_trained.json")):
         path.unlink()
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 4, "val/accuracy": NaN}\n[1]\n{"epoch": "x"}\n{"epoch": 5, "val/accu')
@@ -103,6 +108,8 @@ def test_a_run_is_running_while_it_is_held_and_stopped_after() -> None:
         ("logs/ckpts/arch/found.alphas.json", '{"epochs": {"epoch0": {"encoder": 3, "decoder": []}}}'),
         ("genotypes/searched/vgd/found.json", "{"),
         ("logs/ckpts/result_test/metrics_found.json", "[]"),
+        ("logs/ckpts/result_test/details_found.json", "[]"),
+        ("logs/ckpts/result_test/details_found.json", '{"val": {"split": "val"}}'),
     ],
 )
 def test_what_is_damaged_is_named(name: str, text: str) -> None:
@@ -157,3 +164,21 @@ def test_a_study_is_read_as_it_was_written_and_one_of_another_task_stays_out() -
     path.write_text("{}")
     with pytest.raises(UserError, match="no result of a study"):
         studies_of(Path("logs"), {"vgd"})
+
+
+def test_reasons_say_what_speaks_for_a_run_and_against_it() -> None:
+    search = {fact.name: fact.text for fact in reasons(run_of(tiny_run.search()))}
+    assert search["moved"].startswith("yes: softmax(alpha) is 0.4 away")
+    assert search["settled"].startswith("2 of 3 blocks") and search["settled"].endswith("since epoch 2 or earlier")
+    assert search["collapsed"].startswith("no side") and search["better than chance"].startswith("yes")
+    go = {**tiny_run.GO, "warnings": ["warning: alpha of the decoder may have collapsed: so it is"]}
+    collapsed = {fact.name: fact.text for fact in reasons(run_of(tiny_run.search("c", go)))}
+    assert collapsed["collapsed"] == "alpha of the decoder may have collapsed: so it is"
+    trained = {fact.name: fact.text for fact in reasons(run_of(tiny_run.training()))}
+    assert trained["beyond baselines on testA"].startswith("not shown, as the interval holds it: accuracy 81.50 (")
+    assert "no other split" in trained["chosen by"] and "beyond baselines on testB" not in trained
+    path = Path("logs/ckpts/result_test/details_trained.json")
+    for value, verdict in (("40.0", "yes: "), ("99.0", "no: ")):
+        path.write_text(re.sub('"words alone": [0-9.]+', f'"words alone": {value}', path.read_text()))
+        again = {fact.name: fact.text for fact in reasons(run_of(Path("logs/log/trained")))}
+        assert again["beyond baselines on testA"].startswith(verdict)

@@ -12,9 +12,9 @@ import pytest
 import tiny_run
 
 from common.errors import UserError
-from report import charts
+from report import charts, plots
 from report.facts import Series, run_of
-from report.page import LARGEST, NAME, leave, of_run, of_several, write
+from report.page import LARGEST, NAME, leave, leave_study, of_run, of_several, of_study, write
 from report.run import main
 from report.studies import studies_of
 from report.summary import numbers
@@ -43,7 +43,7 @@ class Page(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
         if tag == "table":
-            self.table = given.get("id") or ""
+            self.table = given.get("id") or given.get("class") or ""
         if given.get("data-value") is not None:
             self.values.setdefault(self.table, []).append(float(given["data-value"]))
 
@@ -66,7 +66,9 @@ def several(*folders: Path) -> str:
 def pages() -> list[str]:
     found, trained = tiny_run.search(), tiny_run.training()
     tiny_run.study()
-    return [of_run(run_of(found)), of_run(run_of(trained)), several(found, trained, tiny_run.search("b", width=128))]
+    (study,) = studies_of(Path("logs"), {"vgd"})
+    together = several(found, trained, tiny_run.search("b", width=128))
+    return [of_run(run_of(found)), of_run(run_of(trained)), together, of_study(study, [run_of(found)])]
 
 
 def test_pages_are_sound_and_ask_for_nothing_outside() -> None:
@@ -76,7 +78,8 @@ def test_pages_are_sound_and_ask_for_nothing_outside() -> None:
         assert len(ids) == len(set(ids))
         for tag, given in page.tags:
             assert tag not in ("link", "img", "iframe", "object", "base")
-            assert not {"src", "href", "xlink:href", "action", "srcset"} & set(given)
+            assert not {"src", "xlink:href", "action", "srcset"} & set(given)
+            assert "href" not in given or (tag == "image" and given["href"].startswith("data:image/jpeg;base64,"))
             assert not any(name.startswith("on") for name in given)
             assert tag != "svg" or given.get("aria-label")
         assert "url(" not in text and "@import" not in text and not re.search(r"https?://", text)
@@ -95,9 +98,54 @@ def test_every_number_of_the_summary_is_one_of_the_files() -> None:
 
 def test_every_score_of_a_training_is_one_of_its_file() -> None:
     page = Page(of_run(run_of(tiny_run.training())))
-    assert sorted(page.values["scores"]) == [33.25, 70.0625, 81.5]
+    told = json.loads(Path("logs/ckpts/result_test/details_trained.json").read_text())["testA"]
+    beside = told["beside"]["accuracy"]
+    # Kinds of samples stand in their group. Guessing by the score's own file comes before that of the samples.
+    own = [81.5, beside["low"], beside["high"], 11.0, beside["baselines"]["words alone"]]
+    assert page.values["scores"] == [*own, 70.0625]
+    rows = [row for rows in told["groups"].values() for row in rows]
+    numbers = [[row["count"], row["score"], row["low"], row["high"], *row["baselines"].values()] for row in rows]
+    assert page.values["group"] == [value for row in numbers for value in row]
+    assert page.values["confusions"] == [10, 40]
     assert sorted(page.values["time"])[:3] == [3.0, 4.25, 10.5]
     assert page.values["summary"][:3] == [81.5, 70.0625, 3]
+
+
+def test_a_sample_stands_over_its_picture_or_on_an_empty_canvas() -> None:
+    text = of_run(run_of(tiny_run.training()))
+    assert text.count("<image ") == 1 and text.count('class="chart sample"') == 2
+    assert "1 samples stand on an empty canvas" in text
+    assert text.count('class="predicted"') == text.count('class="true"') == 2
+    album = plots.Album(room=10)
+    (shown, *_) = tiny_run.details().best
+    assert "<image" not in album.sample(shown) and album.missing == 1
+
+
+def test_every_number_of_a_study_is_one_of_its_file() -> None:
+    given = json.loads(tiny_run.study().read_text())
+    (study,) = studies_of(Path("logs"), {"vgd"})
+    values = Page(of_study(study, [])).values
+    assert values["comparisons"] == [4.5, 2.0, 6.0, 0.03]
+    networks = [one for group in given["groups"] for one in group["networks"]]
+    assert values["networks"] == [x for one in networks for x in (*one["scores"] * 2, 70.0, 400.0)]
+    assert values["groups"][:4] == [2, 80.5, 80.0, 81.0] and "--" not in study.command
+
+
+def test_a_study_has_its_page_by_name_or_folder_and_beside_what_is_left_of_its_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tiny_run.study()
+    page = path.with_name(NAME)
+    (path.parent / "log/damaged").mkdir(parents=True)
+    (path.parent / "log/damaged/run.json").write_text("{")
+    assert leave_study(path.parent) == str(page)
+    told = page.read_text()
+    for name in ("vgd", "logs/evidence/vgd"):
+        main([f"--run={name}"])
+        assert page.read_text() == told
+    assert capsys.readouterr().out.splitlines() == [f"report  {page}"] * 2
+    path.write_text("{}")
+    assert "make report RUN=logs/evidence/vgd tries again" in leave_study(path.parent)
 
 
 def test_what_runs_say_stays_text() -> None:
@@ -112,6 +160,8 @@ def test_what_runs_say_stays_text() -> None:
     genotype = Path("genotypes/searched/vgd/evil.json")
     genotype.write_text(genotype.read_text().replace('"feed_forward"', json.dumps(EVIL)))
     trained = tiny_run.training("t", metrics={EVIL: {EVIL: 3.0, "accuracy": 4.0}})
+    path = Path("logs/ckpts/result_test/details_t.json")
+    path.write_text(re.sub('"(red|blue|kind|the red one|how many)"', lambda _: json.dumps(EVIL), path.read_text()))
     hostile = folder.rename(folder.with_name(EVIL.replace("/", "|")))
     for text in (of_run(run_of(hostile)), of_run(run_of(trained)), several(hostile, trained)):
         page = Page(text)

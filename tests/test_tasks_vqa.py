@@ -124,7 +124,7 @@ def test_scores_of_given_answers(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     task = make(root)
     split = task.split("val")
     given = np.full(len(split), task.answers.ids["no"])
-    monkeypatch.setattr("tasks.vqa.predict", lambda *_: given)
+    monkeypatch.setattr("tasks.vqa.predict", lambda *_: (given, np.full(len(given), 0.5)))
     found = task.evaluate(None, split, 8)
     # Six of eight images are not red.
     assert found.metrics == {"accuracy": 37.5, "other": 0.0, "yes/no": 75.0}
@@ -146,7 +146,8 @@ def answered(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
 def evaluated(task: VisualQuestionAnswering, monkeypatch: pytest.MonkeyPatch, answer: str) -> Evaluation:
     """Val's score of a network that always gives this answer."""
     split = task.split("val")
-    monkeypatch.setattr("tasks.vqa.predict", lambda *_: np.full(len(split), task.answers.ids[answer]))
+    same = np.full(len(split), task.answers.ids[answer]), np.full(len(split), 0.5)
+    monkeypatch.setattr("tasks.vqa.predict", lambda *_: same)
     return task.evaluate(None, split, 8)
 
 
@@ -210,7 +211,7 @@ def test_part_of_vqa_s_test_is_told_before_and_after_training(
     content = json.dumps({"info": {"url": url}, "questions": asked})
     (root / "vqa" / QUESTIONS.format(f"{split}2015")).write_text(content)
     monkeypatch.setitem(PARTS, "val", PARTS["val"]._replace(size=val_size))
-    monkeypatch.setattr("tasks.vqa.predict", lambda model, split, size: np.zeros(len(split), np.int64))
+    monkeypatch.setattr("tasks.vqa.predict", lambda _, split, __: np.zeros((2, len(split)), np.int64))
     task = make(root, test_split=split)
     notes = task.evaluate(None, task.split(split), 8).notes
     for told in (notes, task.remarks):
@@ -224,7 +225,7 @@ def test_predictions_stand_in_the_order_of_the_questions(root: Path) -> None:
     split = split.subset(np.random.default_rng(0).permutation(16))
     with eval_mode(model):
         alone = [int(model(split.batch(np.array([i])).inputs).argmax(1)) for i in range(16)]
-        assert predict(model, split, 5).tolist() == alone
+        assert predict(model, split, 5)[0].tolist() == alone
 
 
 def test_training_without_test_files_then_a_submission(

@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from tasks.showcase import Line, Prediction
+from outcome.samples import Line, Prediction
 from tools.lettering import Lettering, plain
 from tools.sheet import draw_sheet
 

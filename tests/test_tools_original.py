@@ -20,7 +20,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from genotypes.genotype import Genotype, load
-from matching.recall import metrics as ranked
+from outcome.retrieval import metrics as ranked
 from retrain.model import restore
 from retrain.run import main as retrain
 from space.inputs import Inputs

@@ -50,7 +50,9 @@ def test_a_run_is_removed_after_a_yes_and_its_genotype_and_other_runs_stay(monke
     say("y", monkeypatch)
     main(["--rm=a_b"])
     gone = {str(path) for path in before if not path.exists()}
-    assert {path for path in gone if "log/" not in path} == {"logs/ckpts/result_test/metrics_a_b.json"}
+    assert {path for path in gone if "log/" not in path} == {
+        f"logs/ckpts/result_test/{what}_a_b.json" for what in ("metrics", "details")
+    }
     assert not Path("logs/log/a_b").exists() and Path("logs/log/a_b_test").exists()
     main(["--rm=a"])
     assert not list(Path("logs/ckpts/arch").iterdir()) and Path("genotypes/searched/vgd/a.json").exists()

@@ -12,15 +12,16 @@ from PIL import Image
 
 from common.errors import UserError
 from genotypes.genotype import Genotype
+from outcome.samples import Prediction
+from pictures.finding import find_pictures
 from readers.boxes import overlaps
 from retrain.model import build, save
 from space.settings import ModelSettings
 from tasks.base import Task, eval_mode
 from tasks.find import find_task, task_names
-from tasks.showcase import Prediction
 from tools.demo.make import make_demo
 from tools.sheet import draw_sheet
-from tools.show import choose, find_pictures, main
+from tools.show import choose, main
 
 GENOTYPE = Genotype(None, ("self_att_64",), ("rel_self_att_64", "guided_att_64"))
 SETTINGS = ModelSettings(word_width=8, pool_hidden=8)

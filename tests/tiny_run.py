@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from PIL import Image
 
 from common.files import write_json
+from outcome.details import Details, Shown, with_shown
+from outcome.details import details as details_of
+from outcome.samples import Box, Curve, Line, Prediction, Scored
 
 CANDIDATES = {"encoder": ["self_att_64", "feed_forward"], "decoder": ["self_att_64", "guided_att_64", "feed_forward"]}
 EPOCHS = 4
@@ -97,10 +102,40 @@ def training(version: str = "trained", seed: int = 0, metrics: dict[str, Any] | 
         "notes": {"testA": ["30 phrases"]},
     }
     write_json(f"logs/ckpts/result_test/metrics_{version}.json", result)
+    write_json(f"logs/ckpts/result_test/details_{version}.json", {"testA": details().as_dict()})
     config = {"task": "vgd", "version": version, "seed": seed, "retrain": {"epochs": 4, "width": 64, "lr": 1e-3}}
     lines = [{"epoch": e, "train/loss": 1.0 / e, "val/accuracy": [70.0, 75.0, 80.5, 79.0][e - 1]} for e in _epochs()]
     lines += [{"epoch": 3, "best/testA/accuracy": 81.5}]
     return _write(version, config, [GO], lines)
+
+
+def scored() -> Scored:
+    """Forty phrases in ten images, the network sure and right, sure and wrong, and unsure."""
+    number = np.arange(40)
+    score, certainty = (number % 4 > 0).astype(float), 0.05 + 0.9 * (number % 10) / 9
+    return Scored(
+        metric="accuracy",
+        images=number // 4,
+        score=score,
+        certainty=certainty,
+        order=np.where(score > 0, certainty, -certainty),
+        values={"accuracy": score, "how many": np.where(number < 8, score, np.nan)},
+        totals={"sum": ["accuracy", "how many"]},
+        groups={"kind": np.where(number < 8, "how many", "other"), "words": number % 9, "alike": np.ones(40)},
+        baselines={"guessing": np.full(40, 0.11), "words alone": number % 2.0},
+        said=np.where(score > 0, "red", "blue"),
+        meant=np.full(40, "red"),
+        curve=Curve("found, percent", "least overlap", [0.25, 0.5, 0.75], {"network": [90.0, 75.0, 20.0]}),
+    )
+
+
+def details() -> Details:
+    """Those of ``scored``, with a sample to show on each side, one of them over a picture."""
+    found, picture = details_of("testA", scored()), Path("picture.png")
+    Image.new("RGB", (64, 48), "teal").save(picture)
+    boxes = [Box((1.0, 2.0, 30.0, 40.0)), Box((5.0, 5.0, 20.0, 20.0), "predicted"), Box((6.0, 6.0, 22.0, 20.0), "true")]
+    shown = Prediction(7, (48.0, 64.0), boxes, "the red one", [Line("overlap 0.71", True, "0.9")])
+    return with_shown(found, [Shown(100.0, str(picture), shown)], [Shown(0.0, "gone.png", shown)])
 
 
 def study(version: str = "vgd", width: int = 64) -> Path:
@@ -109,14 +144,22 @@ def study(version: str = "vgd", width: int = 64) -> Path:
     value = {
         "task": "vgd",
         "metric": "accuracy",
-        "splits": {"reported": ["testA", "testB"]},
+        "splits": {"trained": ["train"], "chosen": [], "reported": ["testA", "testB"]},
+        "training_seeds": [0],
+        "search_seconds": 60.0,
+        "training_seconds": 30.0,
+        "provenance": {"commit": "c0ffee", "date": "2026-01-04", "command": ["python", "-m", "evidence"]},
         "k": 3,
         "expected_best": 77.25,
         "groups": [_group(*group) for group in groups],
         "comparisons": [
             {"against": "mean of random", "difference": 4.5, "interval": {"low": 2.0, "high": 6.0}, "p_holm": 0.03}
         ],
-        "verdict": {"words": {"mean of random": "better"}, "sentence": "better: searched networks are better"},
+        "verdict": {
+            "margin": 0.5,
+            "words": {"mean of random": "better"},
+            "sentence": "better: searched networks are better",
+        },
         "notes": ["two searches"],
         "recipe": {**GO["data"], "search:search.width": width, "search:precision": "bf16"},
     }
@@ -127,9 +170,12 @@ def study(version: str = "vgd", width: int = 64) -> Path:
 
 def _group(name: str, scores: list[float], reach: float | None) -> dict[str, Any]:
     mean = sum(scores) / len(scores)
-    networks = [{"name": f"{name} {number}", "scores": [score]} for number, score in enumerate(scores)]
+    networks = [
+        {"name": f"{name} {number}", **SEARCHED, "flops": 7e7, "parameters": 4e5, "scores": [score]}
+        for number, score in enumerate(scores)
+    ]
     interval = None if reach is None else {"low": mean - reach, "high": mean + reach, "method": "BCa"}
-    return {"name": name, "mean": mean, "interval": interval, "networks": networks}
+    return {"name": name, "mean": mean, "interval": interval, "flops": 7e7, "networks": networks}
 
 
 def _epochs() -> range:

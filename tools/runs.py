@@ -14,11 +14,12 @@ from common.arguments import Parser, home_path
 from common.errors import UserError, did_you_mean, run
 from common.lock import held
 from common.progress import track
+from outcome.details import DETAILS
 from report.charts import number
 from report.facts import Run, run_of
 
 HEAD = ("run", "task", "stage", "state", "best score", "time")
-RESULTS = ("metrics_", "result_run_")  # begin the names of what a run's network scored and predicted
+RESULTS = ("metrics_", "result_run_", DETAILS)  # begin the names of what a run's network scored and predicted
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -17,8 +17,8 @@ from matplotlib.patheffects import Stroke, withStroke
 
 from common.errors import UserError
 from common.files import atomic_write
+from outcome.samples import Box, Line, Prediction
 from pictures.reading import read_picture
-from tasks.showcase import Box, Line, Prediction
 from tools.lettering import Lettering, plain, without_font_warnings
 
 # Paul Tol's "vibrant" colours, told apart with every common colour blindness: https://personal.sron.nl/~pault/

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,12 @@ from jsonargparse.typing import NonNegativeInt
 from common.errors import UserError, run
 from common.numbers import whole
 from engine.config import asks_for_help, load_config, peek
-from pictures.reading import ENDINGS
-from readers.features import number_in, stem
+from pictures.finding import PICTURES, find_pictures
 from retrain.model import restore, trained_for
 from tasks.base import Split, Task, eval_mode
 from tasks.find import find_task, task_names
 from tools.sheet import draw_sheet
 
-PICTURES = "images"  # where the built-in data has its pictures, below the data root
 Images = whole(1, 100)  # a sheet of more is larger than a PNG is drawn
 
 
@@ -50,32 +48,6 @@ def choose(split: Split, count: int, seed: int) -> np.ndarray:
     order = np.random.default_rng(seed).permutation(len(split))
     _, first = np.unique(split.image_ids[order], return_index=True)
     return order[np.sort(first)[:count]]
-
-
-def find_pictures(folder: Path, stems: Mapping[int, str]) -> dict[int, Path]:
-    """The picture of each wanted image that a folder, or one below it, has.
-
-    It is called like the image's feature file, or ends in the image's number as that does.
-
-    Args:
-        folder: of pictures.
-        stems: by id of the wanted images, what their feature files are called, without endings.
-
-    Raises:
-        UserError: there is no such folder.
-    """
-    if not folder.is_dir():
-        raise UserError(f"the folder of pictures {folder} does not exist; name another with --pictures")
-    images = {name: image for image, name in stems.items()}
-    numbered = {image for image, name in stems.items() if number_in(name) == image}
-    found: dict[int, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in ENDINGS:
-            number = number_in(path.name)
-            image = images.get(stem(path.name), number if number in numbered else None)
-            if image is not None:
-                found.setdefault(image, path)
-    return found
 
 
 def main(argv: Sequence[str] | None = None) -> None:

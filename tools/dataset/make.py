@@ -16,10 +16,10 @@ from common.arguments import Parser, home_path
 from common.errors import UserError, run
 from common.files import read_json, write_json
 from common.progress import track
+from outcome.samples import Box, Line, Prediction
 from pictures.alike import Look, group_alike, look_at
 from pictures.reading import read_picture
 from tasks.find import find_task
-from tasks.showcase import Box, Line, Prediction
 from tasks.vqa import VqaData
 from tools.dataset.divide import divide
 from tools.dataset.layouts import OWN, Layout, Size, picture_name

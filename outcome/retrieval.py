@@ -54,14 +54,49 @@ def metrics(scores: np.ndarray, image_of: np.ndarray) -> dict[str, float]:
     return found
 
 
-def chance(counts: np.ndarray) -> float:
-    """The expected recall sum of random scores; ``counts`` (I,) captions of each image."""
-    images, captions = len(counts), counts.sum()
-    tried = np.arange(max(RECALLS))
+def chance_within(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """The share of ranks within 1, 2, ... that random scores give, each way; ``counts`` (I,) captions of each image."""
+    images, captions = len(counts), int(counts.sum())
+    several, images_with = np.unique(counts, return_counts=True)
     # Of the first k captions none is an image's own with the probability that k draws without replacement all miss.
-    missed = np.clip(1 - counts[:, None] / np.maximum(captions - tried, 1), 0, 1).cumprod(1)
-    to_text = sum(1 - missed[:, k - 1].mean() for k in RECALLS)
-    return 100 * float(to_text + sum(min(1.0, k / images) for k in RECALLS))
+    missed = np.clip(1 - several[:, None] / (captions - np.arange(captions)), 0, 1).cumprod(1)
+    return {"i2t": 1 - images_with @ missed / images, "t2i": np.arange(1, images + 1) / images}
+
+
+def chance(counts: np.ndarray) -> dict[str, float]:
+    """The metrics that random scores are expected to give; of the median that of all ranks there can be."""
+    found: dict[str, float] = {}
+    for way, within in chance_within(counts).items():
+        found |= {f"{way}_r{k}": 100 * float(within[min(k, len(within)) - 1]) for k in RECALLS}
+        found |= {f"{way}_median": float(1 + (within < 0.5).sum()), f"{way}_mean": float(1 + (1 - within).sum())}
+    return {**found, "rsum": sum(found[f"{way}_r{k}"] for way in ("i2t", "t2i") for k in RECALLS)}
+
+
+def within(rank: np.ndarray, most: int) -> np.ndarray:
+    """(most,) percent of ranks within 1, 2, ..."""
+    return 100 * (rank[:, None] <= np.arange(1, most + 1)).mean(0)
+
+
+class Piece(NamedTuple):
+    """What a pool's scores say of each of its C captions, and of its images at the first caption of each."""
+
+    captions: np.ndarray  # (C,) their numbers in the split
+    to_image: np.ndarray  # (C,) rank of its own image
+    to_text: np.ndarray  # (C,) rank of the image's best own caption, elsewhere NaN
+    certainty: np.ndarray  # (C,) probability of the image that matches best
+    margin: np.ndarray  # (C,) logits between the image's best own caption and the best other, elsewhere NaN
+
+    @classmethod
+    def of(cls, scores: np.ndarray, image_of: np.ndarray, captions: np.ndarray) -> Piece:
+        """Of (I,C) logits, the (C,) image row of every caption, and the captions' numbers."""
+        to_text, to_image = ranks(scores, image_of)
+        own = image_of[None] == np.arange(len(scores))[:, None]
+        apart = np.where(own, scores, -np.inf).max(1) - np.where(own, -np.inf, scores).max(1)
+        _, first = np.unique(image_of, return_index=True)
+        of_images = np.full((2, len(captions)), np.nan)
+        of_images[:, first] = to_text, apart
+        certainty = 1 / (1 + np.exp(-scores.max(0).astype(np.float64)))
+        return cls(captions, to_image.astype(float), of_images[0], certainty, of_images[1])
 
 
 def folds(protocol: str | None, counts: np.ndarray) -> list[np.ndarray]:

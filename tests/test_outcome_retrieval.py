@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from matching.recall import chance, folds, metrics, ranks
+from outcome.retrieval import chance, folds, metrics, ranks
 
 
 def naive_ranks(scores: np.ndarray, image_of: np.ndarray) -> tuple[list[int], list[int]]:
@@ -45,8 +45,13 @@ def test_perfect_and_constant_scores() -> None:
 def test_chance_equals_simulation(counts: list[int]) -> None:
     rng = np.random.default_rng(0)
     image_of = np.repeat(np.arange(len(counts)), counts)
-    simulated = np.mean([metrics(rng.random((len(counts), sum(counts))), image_of)["rsum"] for _ in range(300)])
-    assert chance(np.array(counts)) == pytest.approx(simulated, rel=0.05)
+    simulated = [metrics(rng.random((len(counts), sum(counts))), image_of) for _ in range(300)]
+    found = chance(np.array(counts))
+    assert found.keys() == simulated[0].keys()
+    for name, value in found.items():
+        # The median over few images scatters about that of all ranks there can be.
+        mean = np.mean([one[name] for one in simulated])
+        assert value == pytest.approx(mean, rel=0.25 if name.endswith("median") else 0.08, abs=1.0), name
 
 
 def test_protocols_assert_their_sizes() -> None:

@@ -1,0 +1,95 @@
+"""What follows from samples: intervals, groups, calibration, confusions, words alone, each against something simple"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tiny_run
+from scipy import stats
+
+from outcome.beginnings import Beginnings
+from outcome.details import Details, details, extremes
+from outcome.intervals import of_share, of_sum
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 20), (7, 20), (20, 20), (400, 500)])
+def test_samples_of_as_many_images_have_wilson_s_interval(right: int, count: int) -> None:
+    values = (np.arange(count) < right).astype(float)
+    wanted = stats.binomtest(right, count).proportion_ci(method="wilson")
+    assert of_share(values, np.arange(count)) == pytest.approx(wanted, abs=0.01)
+
+
+def test_samples_that_images_decide_are_worth_as_many_as_there_are_images() -> None:
+    images = np.repeat(np.arange(50), 8)
+    values = (images < 30).astype(float)
+    together, alone = of_share(values, images), of_share(values, np.arange(400))
+    assert together == pytest.approx(of_share((np.arange(50) < 30).astype(float), np.arange(50)), abs=1e-9)
+    assert together[1] - together[0] > 2.5 * (alone[1] - alone[0])
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    rng, held = np.random.default_rng(0), []
+    for _ in range(400):
+        chance = np.repeat(rng.beta(2, 1, 40), 5)  # 2 in 3 on average, images differ
+        low, high = of_share((rng.random(200) < chance).astype(float), np.repeat(np.arange(40), 5))
+        held.append(low <= 2 / 3 <= high)
+    assert 0.92 <= np.mean(held) <= 0.98
+
+
+def test_the_interval_of_a_sum_equals_a_bootstrap_over_images() -> None:
+    rng = np.random.default_rng(1)
+    images, values = np.repeat(np.arange(60), 5), (rng.random(300) < 0.4).astype(float)
+    once = np.where(np.arange(300) % 5 == 0, (rng.random(300) < 0.7).astype(float), np.nan)
+    drawn = rng.integers(60, size=(2000, 60))
+    per_image, first = values.reshape(60, 5).mean(1), once.reshape(60, 5)[:, 0]
+    wanted = np.quantile(per_image[drawn].mean(1) + first[drawn].mean(1), [0.025, 0.975])
+    assert of_sum([values, once], images) == pytest.approx(wanted, abs=0.02)
+
+
+def test_groups_bins_and_confusions_are_counted() -> None:
+    scored = tiny_run.scored()
+    found = details("testA", scored)
+    assert (found.samples, found.images) == (40, 10)
+    assert found.groups.keys() == {"kind", "words"}  # in "alike" all are alike
+    for name, rows in found.groups.items():
+        assert sum(row.count for row in rows) == 40, name
+        mean = sum(row.count * row.score for row in rows) / 40
+        assert mean == pytest.approx(100 * scored.score.mean())
+    (row,) = [row for row in found.groups["kind"] if row.label == "how many"]
+    assert (row.count, row.score, row.baselines["guessing"]) == (8, 75.0, pytest.approx(11.0))
+    assert [row.label for row in found.groups["words"]] == ["0", "1", "2", "3 to 4", "5 to 6", "7 to 8"]
+    assert sum(one.count for one in found.calibration) == 40
+    apart = sum(one.count * abs(one.certainty - one.score) for one in found.calibration) / 40
+    assert found.calibration_error == pytest.approx(apart)
+    (confusion,) = found.confusions
+    assert confusion == ("red", "blue", 10, 40)
+    low, high = found.beside["how many"].low, found.beside["how many"].high
+    assert low < 75.0 < high
+
+
+def test_best_and_worst_are_of_different_images_and_never_the_same_samples() -> None:
+    scored = tiny_run.scored()
+    best, worst = extremes(scored, 12)
+    for some in (best, worst):
+        assert len(set(scored.images[some])) == len(some) == 10
+    assert not set(best) & set(worst)
+    assert scored.order[best[0]] == scored.order.max() and scored.order[worst[0]] == scored.order.min()
+    few = {**vars(scored), "order": np.where(np.arange(40) < 3, scored.order, np.nan)}
+    assert [len(some) for some in extremes(type(scored)(**few))] == [1, 1]
+
+
+def test_details_are_read_as_they_were_written(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = tiny_run.details()
+    assert Details.from_dict(json.loads(json.dumps(found.as_dict()))).as_dict() == found.as_dict()
+
+
+def test_words_alone_take_the_longest_beginning_that_training_knows() -> None:
+    texts = ["what color is it", "what color is that", "what color was it", "is it red", "is it blue"]
+    alone = Beginnings([text.split() for text in texts], [7, 7, 8, 1, 2])
+    assert alone.guess(["what", "color", "is", "the", "dog"]) == 7
+    assert alone.guess(["what", "color", "was", "it"]) == 8
+    assert alone.guess(["is", "it", "here"]) == 1  # as often as 2
+    assert alone.guess(["who"]) == 7
