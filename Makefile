@@ -9,7 +9,7 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check --editable '.[dev]'
 STEPS := /[MG]B\)|^ *(Installing|Building|Getting|Successfully)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vectors demo-data search retrain evidence profile pareto report runs draw show predict export dataset features pack bench growth reproduce test test-slow lint clean
+.PHONY: help setup vectors demo-data search retrain evidence profile pareto report runs draw show predict page export dataset features pack bench growth reproduce test test-slow lint clean
 
 # The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,
@@ -46,6 +46,7 @@ help:
 	@echo "  make export CKPT=...       a network as ONNX           OUT=file.onnx (docs/export.md)"
 	@echo "  make predict CKPT=...      answers about your pictures PICTURE TEXT (files, or folder and file) or TABLE,"
 	@echo "                             (docs/your-own-data.md)     OUT JSON=1 EXTRACTOR FEATURES GPU"
+	@echo "  make page CKPT=...         a page to ask it in         PORT EXTRACTOR FEATURES TASK GPU"
 	@echo "  make vectors               install word vectors        (every task then takes them)"
 	@echo "  make demo-data             make the built-in data      (search and retrain do it when needed)"
 	@echo "  make dataset TASK=itm      pictures and a table:       PICTURES TABLE DATA BOXES SEED SKIP_BAD=1"
@@ -130,6 +131,10 @@ predict: $(READY)
 		$(if $(TEXT),--text="$$TEXT") $(if $(TABLE),--table='$(TABLE)') $(if $(OUT),--out='$(OUT)') \
 		$(if $(filter 1 true yes,$(JSON)),--json) $(if $(EXTRACTOR),--extractor='$(EXTRACTOR)') \
 		$(if $(FEATURES),--features='$(FEATURES)') $(if $(TASK),--task='$(TASK)') $(if $(GPU),--gpu='$(GPU)') $(extra)
+
+page: $(READY)
+	@$(PY) -m tools.page $(if $(CKPT),--ckpt='$(CKPT)') $(if $(PORT),--port='$(PORT)') $(if $(TASK),--task='$(TASK)') \
+		$(if $(EXTRACTOR),--extractor='$(EXTRACTOR)') $(if $(FEATURES),--features='$(FEATURES)') $(if $(GPU),--gpu='$(GPU)')
 
 dataset: $(READY)
 	@$(PY) -m tools.dataset $(if $(TASK),--task='$(TASK)') $(if $(PICTURES),--pictures='$(PICTURES)') \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,17 @@ class Picture(NamedTuple):
     note: str = ""  # what was left out of it
 
 
-def read_picture(path: Path, longest: int) -> Picture:
+class Upload(NamedTuple):
+    """The file of a picture that is in memory, not on a disk."""
+
+    name: str  # for people
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read_picture(path: Path | Upload, longest: int) -> Picture:
     """Read a picture whose sides are then at most ``longest`` pixels.
 
     EXIF's orientation is applied, transparency stands on white, 16 bit become 8, and of an animation the first frame is
@@ -41,7 +52,8 @@ def read_picture(path: Path, longest: int) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata, and about sizes, which are bounded here
-            with Image.open(path, formats=FORMATS) as opened:
+            file = io.BytesIO(path.content) if isinstance(path, Upload) else path
+            with Image.open(file, formats=FORMATS) as opened:
                 return upright(path, opened, longest)
     except UserError:
         raise
@@ -56,7 +68,7 @@ def read_picture(path: Path, longest: int) -> Picture:
         raise UserError(f"cannot read the picture {path} ({why(error)}); it is damaged: copy it again") from error
 
 
-def upright(path: Path, opened: Image.Image, longest: int) -> Picture:
+def upright(path: Path | Upload, opened: Image.Image, longest: int) -> Picture:
     """What ``read_picture`` gives of a picture that is open or in memory; ``path`` is only its name, for errors.
 
     Raises:
@@ -92,7 +104,7 @@ def _orientation(opened: Image.Image) -> int:
         return 1
 
 
-def _plain(path: Path, opened: Image.Image) -> Image.Image:
+def _plain(path: Path | Upload, opened: Image.Image) -> Image.Image:
     """In a mode that can be made smaller: L, RGB, or RGBA where something is transparent."""
     if opened.mode == "F":
         raise UserError(f"{path} holds floating-point numbers, which are no colours; save it as 8 or 16 bit")

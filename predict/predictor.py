@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -106,7 +107,7 @@ class Predictor:
         """What the network says.
 
         Args:
-            pictures: files, or pictures in memory.
+            pictures: files, on a disk or in memory, or pictures that are read already.
             texts: questions, phrases or captions.
             pairs: which pictures are held against which texts, by their places; None for every one against every one.
             best: at most so many answers, where the network chooses among some.
@@ -228,4 +229,4 @@ def _named(ckpt: Path, trained: Trained) -> str:
 
 
 def _name(picture: Pictured, place: int) -> str:
-    return str(picture) if isinstance(picture, Path) else f"picture {place + 1}"
+    return f"picture {place + 1}" if isinstance(picture, Image) else str(picture)

@@ -12,11 +12,11 @@ from PIL import Image
 from common.errors import UserError, why
 from pictures.contract import Extractor
 from pictures.extraction import extract_batch
-from pictures.reading import Picture, read_picture, upright
+from pictures.reading import Picture, Upload, read_picture, upright
 from readers.feature_pack import open_pack
 from readers.features import Features, read_npz, stem
 
-Pictured = Path | Image.Image
+Pictured = Path | Upload | Image.Image
 
 
 class Source(ABC):
@@ -44,7 +44,7 @@ class Fresh(Source):
 
     def _read(self, picture: Pictured, name: str) -> Picture | str:
         try:
-            if isinstance(picture, Path):
+            if not isinstance(picture, Image.Image):
                 return read_picture(picture, self.extractor.longest)
             picture.load()  # whole, so that whoever opened it keeps it as it is
             return upright(Path(name), picture, self.extractor.longest)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError
-from pictures.reading import ORIENTATION, read_picture
+from pictures.reading import ORIENTATION, Upload, read_picture
 
 RED, BLUE = (250, 10, 10), (10, 10, 250)
 
@@ -135,3 +135,12 @@ def test_a_jpeg_larger_than_the_bound_is_unpacked_smaller(tmp_path: Path) -> Non
     Image.new("L", (9000, 9000), 7).save(tmp_path / "a.jpg")
     found = read_picture(tmp_path / "a.jpg", 64)
     assert (found.width, found.image.size) == (9000, (64, 64))
+
+
+def test_a_file_in_memory_is_read_like_one_on_a_disk(tmp_path: Path) -> None:
+    halves((640, 320)).save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    there, here = read_picture(tmp_path / "a.jpg", 64), read_picture(Upload("a.jpg", content), 64)
+    assert there.image.tobytes() == here.image.tobytes() and there[1:] == here[1:]
+    with pytest.raises(UserError, match=r"the picture sent\.jpg \(.*damaged"):
+        read_picture(Upload("sent.jpg", content[:400]), 64)
