@@ -7,6 +7,7 @@ import importlib
 import os
 import reprlib
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,6 +16,7 @@ from common.waiting import bound_waiting
 SHOWN_CHARS = 60  # of a value
 LONGEST = 600  # characters of a sentence, of which so many are its end
 END = 250
+SECONDS_TO_BE_ENDED = 20.0  # within which torchrun ends a process of a busy machine, once another one has failed
 _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, SHOWN_CHARS, SHOWN_CHARS
 
@@ -84,10 +86,15 @@ def run_module(name: str) -> None:
     run(lambda: importlib.import_module(name).main())
 
 
-def _who() -> str:
-    """Which of the processes that torchrun started this is, where it is not the one that speaks for all."""
+def _tell(error: UserError) -> None:
+    """Say a mistake, of the processes that torchrun started only once.
+
+    The first one says it for all, and torchrun ends the others soon after; who alone has met one says it itself.
+    """
     rank = os.environ.get("RANK", "0")
-    return "" if rank == "0" else f"process {rank}: "
+    if rank != "0":
+        time.sleep(SECONDS_TO_BE_ENDED)
+    print(f"{'' if rank == '0' else f'process {rank}: '}error: {error}", file=sys.stderr)
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -95,10 +102,11 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         status = main() or 0
     except UserError as error:
-        print(f"{_who()}error: {error}", file=sys.stderr)
+        _tell(error)
         status = 2
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print("stopped", file=sys.stderr)
         status = 130
     # Only now: while an exception is handled, whatever was under way where it was raised, loader processes too, lives.
     sys.exit(status)

@@ -34,7 +34,7 @@ class Course:
         with runtime.ranks.in_turn():  # the first one sets damaged checkpoints aside
             self.state = files.saved()
         if self.state:
-            check_run(files.last, self.state)
+            check_run(files.read, self.state)
             check_identity(identity, self.state["identity"], files.version)
         places = runtime.ranks.of_all(self.state and [self.state["epoch"], self.state["step"]])
         if places.count(places[0]) != len(places):
@@ -79,7 +79,7 @@ class Course:
         reseed(self.runtime)
         loop = Loop(stage, training, self.runtime, self.files, log, options, self.identity)
         if self.state:
-            with taken_back(self.files.last):
+            with taken_back(self.files.read):
                 loop.resume(self.state)
         loop.run()
         if self.runtime.ranks.first:

@@ -177,7 +177,7 @@ def launch(processes: int) -> None:
             f"{processes} GPUs need as many processes: torchrun --nproc_per_node={processes} -m -- <search or retrain> "
             "and the same flags"
         )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    torchrun = [sys.executable, "-m", "engine.launcher", "--standalone", f"--nproc_per_node={processes}"]
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_SECONDS))
     sys.stdout.flush()
     # Behind the dashes it takes no flag of the program for an abbreviation of its own.

@@ -71,6 +71,7 @@ class RunFiles:
 
     Attributes:
         remarks: what people should know of what was found there.
+        read: the checkpoint that ``saved`` gave back.
 
     Raises:
         UserError: the name is no file name, the run exists and is not to be resumed, or there is nothing to resume.
@@ -98,6 +99,7 @@ class RunFiles:
             options.resume = True  # torchrun starts it once more
         options.resume = self._ranks.of_first(options.resume)
         self.remarks: list[str] = []
+        self.read = self.last
         self._fresh, self._kept = not options.resume, options.checkpoints
         self._held, self._to_hold = contextlib.ExitStack(), self._fresh or may_resume
         self._check(options, may_resume)
@@ -158,6 +160,7 @@ class RunFiles:
                     f"note: {broken.name} is damaged; going on from {path.name}, which was saved before it "
                     f"(what is damaged lies in {aside})"
                 )
+            self.read = path
             return state
         if damaged:
             names = " and ".join(path.name for path in damaged)

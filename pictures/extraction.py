@@ -56,13 +56,17 @@ def extract_folder(folder: Folder, extractor: Extractor, target: Path, workers: 
     with _held(path):
         found = _pack(path)
         current = found is not None and (found.pictures, found.extractor) == (folder.stamp, facts)
+        # Names of files are made of a pack's stems.
+        current = current and {*found.stems.tolist()} <= {stem(picture.name) for picture in folder.pictures}
         _refuse_others(target, path, found, current, npz)
         if current:
             return Extracted(_with_npz(found, target) if npz else found, [], [], len(folder.pictures))
-        journal = Journal(path, {"extractor": facts, "batch": extractor.batch, "pictures": folder.stamp})
+        batches = _batches(folder.pictures, extractor.batch)
+        head = {"extractor": facts, "batch": extractor.batch, "pictures": folder.stamp}
+        journal = Journal(path, head, [[stem(picture.name) for picture in batch] for batch in batches])
         before = len(journal.pictures)
         with contextlib.closing(journal):
-            _fill(journal, folder, extractor, workers)
+            _fill(journal, folder, extractor, batches, workers)
             refused = [one for one in journal.pictures if one.refused]
             if len(refused) == len(folder.pictures):
                 raise UserError(f"none of the {len(refused)} pictures for {target} can be used: {refused[0].refused}")
@@ -96,15 +100,20 @@ def _refuse_others(target: Path, path: Path, found: Pack | None, current: bool, 
         raise UserError(f"{target} holds npz files of other pictures or another extractor; move them, or say NPZ=1")
 
 
-def _fill(journal: Journal, folder: Folder, extractor: Extractor, workers: int) -> None:
-    size, paths = extractor.batch, folder.pictures
-    batches = [paths[start : start + size] for start in range(0, len(paths), size)][len(journal.done) :]
+def _batches(paths: Sequence[Path], size: int) -> list[Sequence[Path]]:
+    return [paths[start : start + size] for start in range(0, len(paths), size)]
+
+
+def _fill(
+    journal: Journal, folder: Folder, extractor: Extractor, batches: Sequence[Sequence[Path]], workers: int
+) -> None:
+    todo, done = batches[len(journal.done) :], len(journal.pictures)
     what = f"features of {folder.place}" if folder.place.name else "features"
-    for _ in track(_work(journal, extractor, batches, workers), what, len(paths), len(journal.pictures)):
+    for _ in track(_work(journal, extractor, todo, workers), what, len(folder.pictures), done):
         pass
 
 
-def _work(journal: Journal, extractor: Extractor, batches: Sequence[list[Path]], workers: int) -> Iterator[None]:
+def _work(journal: Journal, extractor: Extractor, batches: Sequence[Sequence[Path]], workers: int) -> Iterator[None]:
     """Once for every picture whose batch is done."""
     loader = DataLoader(
         _Reader(batches, extractor.longest),
@@ -121,7 +130,7 @@ def _work(journal: Journal, extractor: Extractor, batches: Sequence[list[Path]],
 class _Reader(Dataset[list[Read]]):
     """Reads batches of pictures; a broken one gives its error's text, which crosses processes."""
 
-    def __init__(self, batches: Sequence[list[Path]], longest: int) -> None:
+    def __init__(self, batches: Sequence[Sequence[Path]], longest: int) -> None:
         self.batches, self.longest = batches, longest
 
     def __len__(self) -> int:

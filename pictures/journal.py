@@ -17,6 +17,7 @@ from readers.feature_pack import INDEX, JOURNAL, LOCK, REGIONS, identify, index_
 from readers.features import Features
 
 BOXES = "boxes.part"
+MOST = 2**31  # of a width or a number of regions
 
 
 class Done(NamedTuple):
@@ -33,20 +34,21 @@ class Done(NamedTuple):
 class Journal:
     """A pack while it grows: regions.npy, the boxes, and a line in the journal for every batch of pictures.
 
-    A batch counts once its line stands whole and the regions and boxes on disk are those that the line says; whatever
-    lies behind is cut off. So a batch that was stopped is computed again, of the same pictures.
+    A batch counts once its line stands whole, names the batch's pictures, and the regions and boxes on disk are those
+    that it says; whatever lies behind is cut off. So a batch that was stopped is computed again, of the same pictures.
 
     Args:
         path: the pack's folder, which is held (``lock_pack``).
         head: what must be the same for an extraction to go on.
+        batches: the stems of each batch's pictures.
     """
 
-    def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
-        self.path, self.head = path, dict(head)
+    def __init__(self, path: Path, head: Mapping[str, Any], batches: Sequence[Sequence[str]]) -> None:
+        self.path, self.head, self.batches = path, dict(head), batches
         self.width = 0
         self.done: list[list[Done]] = []
         lines = self._lines()
-        if next(lines, None) != self.head:
+        if next(lines, (None, 0))[0] != self.head or not all((path / name).is_file() for name in (REGIONS, BOXES)):
             self._begin()
             lines = iter(())
         # Closed by close, or by finish.
@@ -108,39 +110,46 @@ class Journal:
         for name in (JOURNAL, BOXES):
             (self.path / name).unlink()
 
-    def _lines(self) -> Iterator[Any]:
-        """The whole lines of the journal; what a kill cut short ends them."""
+    def _lines(self) -> Iterator[tuple[Any, int]]:
+        """The whole lines of the journal and their lengths; what a kill cut short ends them."""
         try:
             content = (self.path / JOURNAL).read_bytes()
             for line in content.split(b"\n")[:-1]:
-                yield json.loads(line)
-        except (OSError, ValueError):
+                yield json.loads(line), len(line) + 1
+        except (OSError, ValueError, RecursionError):
             return
 
     def _begin(self) -> None:
-        # The index goes first: without it whatever else lies here is no pack.
-        (self.path / INDEX).unlink(missing_ok=True)
-        for left in self.path.iterdir():
-            if left.name != LOCK:
-                left.unlink()
-        for name in (REGIONS, BOXES):
-            (self.path / name).touch()
+        try:
+            # The index goes first: without it whatever else lies here is no pack.
+            (self.path / INDEX).unlink(missing_ok=True)
+            for left in self.path.iterdir():
+                if left.name != LOCK:
+                    left.unlink()
+            for name in (REGIONS, BOXES):
+                (self.path / name).touch()
+        except OSError as error:
+            raise UserError(f"cannot empty {self.path}: {error.strerror}; remove it, or free the disk") from error
         with atomic_write(self.path / JOURNAL, "wb") as file:
             file.write(_line(self.head))
 
-    def _go_on(self, lines: Iterator[Any]) -> None:
+    def _go_on(self, lines: Iterator[tuple[Any, int]]) -> None:
         """Read what is done, as far as it holds, and cut off the rest."""
         _, regions, boxes = self._files
         ends = [len(_line(self.head)), len(npy_header(0, 1)), 0]
-        for line in lines:
-            done = [Done(*one[:2], tuple(one[2]), *one[3:]) for one in line["pictures"]]
-            self.width = line["width"]
+        for (line, length), names in zip(lines, self.batches, strict=False):
+            if (told := _told(line)) is None:
+                break
+            width, done = told
+            if [one.stem for one in done] != list(names) or self.width not in (0, width):
+                break
             regions.seek(ends[1])
             boxes.seek(ends[2])
-            if not all(_is_there(one, self.width, regions, boxes) for one in done):
+            if not all(_is_there(one, width, regions, boxes) for one in done):
                 break
+            self.width = width
             self.done.append(done)
-            ends = [ends[0] + len(_line(line)), regions.tell(), boxes.tell()]
+            ends = [ends[0] + length, regions.tell(), boxes.tell()]
         for file, end in zip(self._files, ends, strict=True):
             file.truncate(end)
             file.seek(end)
@@ -155,6 +164,25 @@ def _line(value: Any) -> bytes:
     return json.dumps(value).encode() + b"\n"
 
 
+def _told(line: Any) -> tuple[int, list[Done]] | None:
+    """The width and the pictures of a line, or None where it is none that was written here."""
+    try:
+        width, done = line["width"], [Done(one[0], one[1], tuple(one[2]), *one[3:]) for one in line["pictures"]]
+    except (KeyError, TypeError, IndexError):
+        return None
+    return (width, done) if _is_size(width) and all(map(_is_whole, done)) else None
+
+
+def _is_whole(one: Done) -> bool:
+    texts = all(isinstance(text, str) for text in (one.stem, one.digest, one.refused, one.note))
+    sides = len(one.hw) == 2 and all(type(side) is float and 0 <= side < MOST for side in one.hw)
+    return texts and sides and _is_size(one.regions)
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < MOST
+
+
 def _digest(features: Features) -> str:
     return hashlib.sha256(b"".join(part.tobytes() for part in features)).hexdigest()
 
@@ -163,5 +191,10 @@ def _is_there(one: Done, width: int, regions: IO[bytes], boxes: IO[bytes]) -> bo
     """Whether what a line says of a picture is what the files hold next."""
     if one.refused:
         return True
-    x, corners = regions.read(2 * width * one.regions), boxes.read(16 * one.regions)
+    size = 2 * width * one.regions
+    if not 0 < size <= os.fstat(regions.fileno()).st_size:  # or reading would ask for as much memory
+        return False
+    x, corners = regions.read(size), boxes.read(16 * one.regions)
+    if len(corners) < 16 * one.regions or not np.isfinite(np.frombuffer(corners, np.float32)).all() or not all(one.hw):
+        return False
     return hashlib.sha256(x + corners + np.array(one.hw, np.float32).tobytes()).hexdigest() == one.digest

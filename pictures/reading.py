@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,9 @@ from common.errors import UserError, why
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # others run programs or need them
-MOST_PIXELS = 50_000_000  # unpacked at once: 200 MB with four channels, and as much to make it smaller
+MOST_PIXELS = 32_000_000  # unpacked at once: with the copies that WebP's decoder makes less than 512 MB
+MOST_SCANS = 30  # of a JPEG: a progressive one has ten, and for every one all pixels are gone through again
+_SCAN = re.compile(rb"\xff\xda..(.)", re.DOTALL)  # begins a scan: marker, length, how many of the channels it has
 ORIENTATION = 0x0112  # EXIF's tag, whose values these transpositions undo
 _TURNS = {number: Image.Transpose(turn) for number, turn in {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.items()}
 _QUARTER = 5  # orientations from here on exchange width and height
@@ -76,7 +79,8 @@ def upright(path: Path | Upload, opened: Image.Image, longest: int) -> Picture:
         Exception: whatever its decoder says of a damaged file.
     """
     width, height = opened.size
-    opened.draft(None, (longest, longest))  # JPEG is unpacked smaller, which saves most of the time
+    if not _is_in_pieces(path, opened):
+        opened.draft(None, (longest, longest))  # JPEG is unpacked smaller, which saves most of the time
     if opened.width * opened.height > MOST_PIXELS:
         raise UserError(f"{path} has {width} x {height} pixels, more than {MOST_PIXELS:,}; save it smaller")
     # MPO is what some cameras write: a JPEG with further pictures behind it, which are no animation.
@@ -97,6 +101,24 @@ def upright(path: Path | Upload, opened: Image.Image, longest: int) -> Picture:
     return Picture(image, *((height, width) if turned else (width, height)), note)
 
 
+def _is_in_pieces(path: Path | Upload, opened: Image.Image) -> bool:
+    """Whether it is a JPEG that is unpacked whole, however small it is wanted: progressive, or a channel at a time.
+
+    Raises:
+        UserError: it has so many scans that nobody could wait for it.
+    """
+    file = getattr(opened, "fp", None)  # none where it is unpacked already
+    if opened.format not in ("JPEG", "MPO") or file is None:
+        return False
+    place = file.tell()
+    file.seek(0)
+    channels = [one[0] for one in _SCAN.findall(file.read())]  # those of thumbnails, too
+    file.seek(place)
+    if len(channels) > MOST_SCANS:
+        raise UserError(f"{path} is a JPEG of {len(channels)} scans, more than {MOST_SCANS}; save it anew")
+    return "progressive" in opened.info or any(count < opened.layers for count in channels)
+
+
 def _orientation(opened: Image.Image) -> int:
     try:
         return int(opened.getexif().get(ORIENTATION, 1))
@@ -114,5 +136,5 @@ def _plain(path: Path | Upload, opened: Image.Image) -> Image.Image:
             raise UserError(f"{path} holds numbers beyond 16 bit, which are no grey values; save it as 8 or 16 bit")
         return Image.fromarray((deep >> 8).astype(np.uint8))
     if opened.has_transparency_data:
-        return opened.convert("RGBA")
-    return opened.copy() if opened.mode == "L" else opened.convert("RGB")  # made smaller in place, a copy in any case
+        return opened if opened.mode == "RGBA" else opened.convert("RGBA")
+    return opened if opened.mode == "L" else opened.convert("RGB")

@@ -46,8 +46,8 @@ class Fresh(Source):
         try:
             if not isinstance(picture, Image.Image):
                 return read_picture(picture, self.extractor.longest)
-            picture.load()  # whole, so that whoever opened it keeps it as it is
-            return upright(Path(name), picture, self.extractor.longest)
+            # A copy, since it is made smaller and whoever opened it keeps it as it is.
+            return upright(Path(name), picture.copy(), self.extractor.longest)
         except UserError as error:
             return str(error)
         except Exception as error:  # damaged files fail in as many ways as there are decoders

@@ -22,7 +22,7 @@ from common.errors import UserError
 
 LONGEST, SECONDS = 600, 10  # of a sentence in characters, of an answer
 QUICK, MANY = 20, 1000  # inputs of a kind in the usual tests and in the slow ones
-TALLY: Counter[str] = Counter()  # inputs by kind and answer
+TALLY: Counter[str] = Counter()  # inputs by kind and answer, which slow tests show
 
 NUMBERS = (
     *("0", "-1", "1e400", "-1e400", "NaN", "-Infinity", "1e-320", "0.5", "7.0", "true", "null"),
@@ -94,6 +94,8 @@ def for_numbers(many: bool, check: Callable[[random.Random], None], quick: int =
         check(random.Random(number))
 
     every()
+    if many:
+        print("", *(f"{answer} {count:,}" for answer, count in sorted(TALLY.items())), sep="\n")
 
 
 def spoilt_bytes(content: bytes, rng: random.Random) -> bytes:

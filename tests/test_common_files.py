@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,13 @@ def test_a_file_is_replaced_and_never_overwritten(tmp_path: Path) -> None:
         file.write("half")
         raise RuntimeError
     assert path.read_text() == "new" and [found.name for found in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_is_renamed_has_reached_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr("os.fsync", lambda file: (done.append(os.fstat(file).st_size), sync(file)))
+    monkeypatch.setattr("os.replace", lambda *paths: (done.append("renamed"), replace(*paths)))
+    with atomic_write(tmp_path / "a.txt") as file:
+        file.write("four")
+    assert done == [4, "renamed"]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from ranks import main as in_one
 
-from common import sharing
+from common import errors, sharing
 from common.errors import UserError
 from engine.distributed import Ranks
 from engine.learning import fewest_parts
@@ -204,9 +204,47 @@ def test_processes_draw_other_dropout(demo: Path, tmp_path: Path) -> None:
     assert two.returncode == 0, said
 
 
+def by_name(demo: Path, logs: Path, *more: str) -> list[str]:
+    """The command of a run on two devices that are named, which becomes torchrun itself."""
+    flags = [*RETRAIN[2:], *SIZES, f"--data.root={demo}", f"--logs={logs}", "--version=v", *more]
+    return [sys.executable, "-m", *flags, "--gpu=cpu,cpu"]
+
+
 @pytest.mark.slow
 def test_processes_are_started_by_naming_devices(demo: Path, tmp_path: Path) -> None:
-    flags = [*RETRAIN[2:], *SIZES, f"--data.root={demo}", f"--logs={tmp_path}", "--retrain.epochs=1"]
-    command = [sys.executable, "-m", *flags, "--gpu=cpu,cpu", "--version=v"]
-    done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=300)
+    command, told = by_name(demo, tmp_path, "--retrain.epochs=1"), {"cwd": TESTS.parent, "text": True, "timeout": 300}
+    done = subprocess.run(command, capture_output=True, **told)
     assert done.returncode == 0 and "on cpu, 2 processes" in done.stdout, done.stderr
+    # All processes meet the same mistake; one says it.
+    again = subprocess.run(command, capture_output=True, **told)
+    said = f"error: a run named 'v' exists under {tmp_path}; add RESUME=1 to go on with it or choose another VERSION\n"
+    assert (again.returncode, again.stdout, again.stderr) == (2, "", said)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_told_in_one_sentence(demo: Path, tmp_path: Path) -> None:
+    command = by_name(demo, tmp_path, "--retrain.epochs=1000")
+    run = subprocess.Popen(command, cwd=TESTS.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    workers = wait_for(lambda: children(run.pid) if (tmp_path / "ckpts/v/last.pt").exists() else [])
+    os.kill(workers[1], 9)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 2
+    assert said.splitlines()[-1].startswith("error: process 1 of the run ended by SIGKILL, and the others with it; see")
+
+
+@pytest.mark.parametrize(("rank", "waits"), [("0", []), ("1", [errors.SECONDS_TO_BE_ENDED])])
+def test_who_is_not_the_first_waits_to_be_ended_before_it_speaks(
+    rank: str, waits: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr("time.sleep", waited.append)
+
+    def mistaken() -> None:
+        raise UserError("no such file; name another")
+
+    with pytest.raises(SystemExit) as ended:
+        errors.run(mistaken)
+    assert ended.value.code == 2 and waited == waits
+    who = "" if rank == "0" else "process 1: "
+    assert capsys.readouterr().err == f"{who}error: no such file; name another\n"

@@ -15,7 +15,9 @@ import torch
 from common.errors import UserError
 from common.files import leftovers
 from engine import checkpoint
+from engine.course import Course
 from engine.run import RunFiles, RunOptions
+from engine.runtime import start
 
 
 def files(logs: Path, resume: bool = True, **options: object) -> RunFiles:
@@ -110,6 +112,12 @@ def test_where_all_are_damaged_nothing_is_touched(run: Path) -> None:
     ):
         again.saved()
     assert names(run) == ["last.1.pt", "last.pt"]
+
+
+def test_what_is_wrong_is_said_of_the_file_that_was_read(run: Path) -> None:
+    flip(run / "ckpts/a/last.pt")
+    with files(run) as again, pytest.raises(UserError, match=r"ckpts/a/last.1.pt is no checkpoint of a run"):
+        Course(again, start("cpu", 0, "fp32"), {})
 
 
 def test_no_flipped_bit_gives_another_state(tmp_path: Path) -> None:

@@ -83,9 +83,8 @@ def test_stopped_after_any_batch_it_goes_on_to_the_same_bytes(
     assert contents(done.pack.path) == contents(whole)
 
 
-@pytest.mark.parametrize("harm", ["cut the journal", "cut the regions", "flip a byte", "nonsense at the end"])
-def test_what_a_kill_or_a_power_cut_left_is_computed_again(pictures: Path, tmp_path: Path, harm: str) -> None:
-    whole = extract(pictures, tmp_path / "a" / "out").pack.path
+def stopped(pictures: Path, target: Path) -> Path:
+    """The folder of a pack that has six of eight pictures."""
 
     class Stops(Quarters):
         def facts(self) -> dict[str, str]:
@@ -97,8 +96,30 @@ def test_what_a_kill_or_a_power_cut_left_is_computed_again(pictures: Path, tmp_p
             return super().extract(pictures)
 
     with pytest.raises(_Stopped):
-        extract(pictures, tmp_path / "b" / "out", Stops)
-    path = tmp_path / "b" / ".packed" / "out"
+        extract(pictures, target, Stops)
+    return target.parent / ".packed" / target.name
+
+
+@pytest.mark.parametrize(
+    ("was", "instead"),
+    [('"004"', '"994"'), ('"004", 4', '"004", {}'), ('"004", 4', '"004", 4000000000'), ("30.0", "null")],
+)
+def test_a_line_of_the_journal_that_was_not_written_here_is_computed_again(
+    pictures: Path, tmp_path: Path, was: str, instead: str
+) -> None:
+    whole = extract(pictures, tmp_path / "a" / "out").pack.path
+    journal = stopped(pictures, tmp_path / "b" / "out") / JOURNAL
+    head, first, second, end = journal.read_text().split("\n")
+    journal.write_text("\n".join([head, first, second.replace(was, instead), end]))
+    assert instead in journal.read_text()
+    done = extract(pictures, tmp_path / "b" / "out")
+    assert done.before == 3 and contents(done.pack.path) == contents(whole)
+
+
+@pytest.mark.parametrize("harm", ["cut the journal", "cut the regions", "flip a byte", "nonsense at the end"])
+def test_what_a_kill_or_a_power_cut_left_is_computed_again(pictures: Path, tmp_path: Path, harm: str) -> None:
+    whole = extract(pictures, tmp_path / "a" / "out").pack.path
+    path = stopped(pictures, tmp_path / "b" / "out")
     name = JOURNAL if harm == "cut the journal" else "regions.npy"
     held = bytearray((path / name).read_bytes())
     if harm == "flip a byte":

@@ -342,3 +342,24 @@ def test_architecture_steps_come_when_they_are_due_and_from_their_own_half(
     # 4 weight steps an epoch.
     search([*settings("search", "itm", demo, "a"), *few, "--search.selector=argmax"])
     assert done == list(after)
+
+
+def test_alpha_goes_by_the_gradient_at_hand_alone(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    moved: list[float] = []
+    gradient, step = Full.alpha_gradient, SearchStage._arch_step
+
+    def of_the_first_step(self: Full, alpha: Tensor, opening: Opening, gate_gradient: Tensor) -> Tensor:
+        return gradient(self, alpha, opening, gate_gradient) * (not moved)
+
+    def noted(stage: SearchStage) -> None:
+        before = [alpha.detach().clone() for alpha in stage.supernet.alphas]
+        step(stage)
+        after = [alpha.detach() for alpha in stage.supernet.alphas]
+        moved.append(max(float((a - b).abs().max()) for a, b in zip(after, before, strict=True)))
+
+    monkeypatch.setattr(Full, "alpha_gradient", of_the_first_step)
+    monkeypatch.setattr(SearchStage, "_arch_step", noted)
+    search([*settings("search", "itm", demo, "a"), "--search.epochs=1", "--search.alpha_start=0"])
+    # Adam's first beta is 0, as in ProxylessNAS (arXiv 1812.00332): no step is gone on with in the next.
+    assert len(moved) == 4 and moved[0] > 0 and not any(moved[1:])

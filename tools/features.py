@@ -8,17 +8,16 @@ from pathlib import Path
 
 from common.arguments import Parser, home_path
 from common.errors import UserError, run
-from common.files import read_json
 from common.processor import cores
 from engine.runtime import one_device
 from pictures.contract import Extractor
 from pictures.extraction import Extracted, extract_folder
 from pictures.listing import Folder, list_pictures
 from pictures.registry import find_extractor
+from tools.dataset.layouts import OWN
+from tools.dataset.made import IMAGES, made_for
 
 USUAL = "features"  # the folder of features of a root that no data set was made in
-DATASET = "dataset.json"  # where `make dataset` says what it made
-IMAGES = "images"  # where it put the pictures
 LARGE = 20_000  # pictures from which on networks of the published size are worth their time
 MOST_SHOWN = 20
 MOST_WORKERS = 4
@@ -28,11 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, extract folder by folder, sum up."""
     given = _parser().parse_args(arguments)
     root: Path = given.data
-    made = read_json(root / DATASET, "what make dataset wrote") if (root / DATASET).exists() else {}
-    pictures = given.pictures or (root / IMAGES if made else None)
+    task = made_for(root)
+    pictures = given.pictures or (root / IMAGES if task else None)
     if pictures is None:
         raise UserError("no pictures without PICTURES=<their folder>")
-    base = root / (given.features or made.get("features") or USUAL)
+    base = root / (given.features or (OWN[task].features if task else USUAL))
+    if not base.is_relative_to(root):
+        raise UserError(f"FEATURES={given.features} must be the name of a folder below {root}")
     folders = list_pictures(pictures)
     extractor = find_extractor(given.extractor, one_device(given.gpu))
     extractor.batch = given.bs or extractor.batch
@@ -46,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             *([f"... and {len(refused) - MOST_SHOWN} more"] * (len(refused) > MOST_SHOWN)),
             sep="\n",
         )
-    hint = f" ARGS=data.features={base.relative_to(root)}" if not made else ""
+    more = OWN[task].arguments if task else f" ARGS=data.features={base.relative_to(root)}"
     small = "PROFILE=mini " if sum(len(folder.pictures) for folder in folders) < LARGE else ""
-    print(f"next: make search TASK={made.get('task', '...')} {small}DATA={root}{made.get('arguments', '')}{hint}")
+    print(f"next: make search TASK={task or '...'} {small}DATA={root}{more}")
 
 
 def _extract(folder: Folder, extractor: Extractor, base: Path, workers: int, npz: bool) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from common.arguments import Parser, home_path
 from common.errors import UserError, run
-from common.files import read_json, write_json
+from common.files import write_json
 from common.progress import track
 from outcome.samples import Box, Line, Prediction
 from pictures.alike import Look, group_alike, look_at
@@ -23,9 +23,9 @@ from tasks.find import find_task
 from tasks.vqa import VqaData
 from tools.dataset.divide import divide
 from tools.dataset.layouts import OWN, Layout, Size, picture_name
+from tools.dataset.made import DATASET, IMAGES, made_for
 from tools.dataset.samples import ORDERS, TEXT, Fault, Sample, check_box, picture_of, read_samples
 from tools.dataset.table import read_table
-from tools.features import DATASET, IMAGES
 from tools.sheet import draw_sheet
 
 SPLITS = ("train", "val", "test")
@@ -116,8 +116,7 @@ def write(made: Made, task: str, pictures: Path, root: Path, facts: Mapping[str,
     of = {one.image: one.split for one in made.samples}
     # First, so that what follows is known as this command's own wherever it is stopped.
     named = {picture_name(number): {"picture": name, "split": of[name]} for name, number in made.ids.items()}
-    told = {"task": task, "arguments": layout.arguments, "features": layout.features, **facts}
-    write_json(root / DATASET, {**told, "pictures": named})
+    write_json(root / DATASET, {"task": task, **facts, "pictures": named})
     for name, number in made.ids.items():
         link = root / IMAGES / layout.parts.get(of[name], "") / (picture_name(number) + Path(name).suffix.lower())
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -128,9 +127,9 @@ def write(made: Made, task: str, pictures: Path, root: Path, facts: Mapping[str,
 
 def _clear(root: Path, layout: Layout) -> None:
     """Make room where this command wrote before; anything else is left, and refused."""
-    if (root / DATASET).exists():
-        before = OWN[read_json(root / DATASET, "what make dataset wrote")["task"]]
-        shutil.rmtree(root / before.texts, ignore_errors=True)
+    before = made_for(root)
+    if before is not None:
+        shutil.rmtree(root / OWN[before].texts, ignore_errors=True)
         _clear_links(root / IMAGES)
     for place in (IMAGES, layout.texts):
         if (root / place).exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -150,7 +151,7 @@ def _four(column: str, value: Any) -> list[Any]:
 def _sides(values: list[Any], corners: bool) -> Box:
     try:
         x, y, a, b = (float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"its box is {brief(values)}, not four numbers") from None
     width, height = (a - x, b - y) if corners else (a, b)
     if not all(map(math.isfinite, (x, y, width, height))) or width <= 0 or height <= 0:
@@ -185,14 +186,15 @@ def picture_of(folder: Path, name: str) -> Path:
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(f"the picture {name} must be a path below {folder}")
-    if path.is_file():
-        return path
-    found = [below / name for below in _folders(folder) if (below / name).is_file()]
-    if not found:
-        raise UserError(f"the picture {path} does not exist")
-    if len(found) > 1:
-        raise UserError(f"{found[0]} and {found[1]} are both called {name}; say in the table which is meant")
-    return found[0]
+    with contextlib.suppress(OSError):  # a name that is too long
+        if path.is_file():
+            return path
+        found = [below / name for below in _folders(folder) if (below / name).is_file()]
+        if len(found) > 1:
+            raise UserError(f"{found[0]} and {found[1]} are both called {name}; say in the table which is meant")
+        if found:
+            return found[0]
+    raise UserError(f"the picture {path} does not exist")
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -69,7 +69,9 @@ def read_table(path: Path) -> Table:
         raise UserError(f"TABLE={path} must be {WHAT}")
     if not rows:
         raise UserError(f"{path} has no rows; it should be {WHAT}")
-    columns = list(dict.fromkeys(name for row in rows for name in row.values))
+    # Rows that cannot be read name no columns, unless there is no other.
+    held = [row.values for row in rows if not row.fault] or [rows[0].values]
+    columns = list(dict.fromkeys(name for values in held for name in values))
     return Table(path, columns, rows, "entry" if ending == WHOLE else "line")
 
 
@@ -96,11 +98,12 @@ def _cells(path: Path, text: str, delimiter: str) -> Iterator[Row]:
         if len(set(names)) < len(names) or not all(names):
             raise UserError(f"{path} line 1 must name every column, each once; it is {cut(delimiter.join(header))}")
         start = reader.line_num + 1
+        none = dict.fromkeys(names, "")  # one for all rows that are wrong, or a short row could cost a whole header
         for cells in reader:
             if cells:
                 wrong = len(cells) != len(names)
                 fault = f"it has {len(cells)} cells and the header {len(names)}" if wrong else ""
-                yield Row(start, dict.fromkeys(names, "") if wrong else dict(zip(names, cells, strict=True)), fault)
+                yield Row(start, none if wrong else dict(zip(names, cells, strict=True)), fault)
             start = reader.line_num + 1
     except csv.Error as error:
         # Where a quote is never closed nobody can say where the next row begins.
