@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from common.errors import UserError
+from pictures.reading import ENDINGS
 from readers.features import number_in, stem
 
 PICTURES = "images"  # where data have their pictures, below the data root
-ENDINGS = {".jpg", ".jpeg", ".png"}
 
 
 def find_pictures(folder: Path, stems: Mapping[int, str]) -> dict[int, Path]:

@@ -58,4 +58,4 @@ def _lighter(shown: Prediction) -> Prediction:
     small = [
         box._replace(xyxy=tuple(round(float(x), 1) for x in box.xyxy), weight=round(box.weight, 3)) for box in boxes
     ]
-    return shown._replace(boxes=small, lines=list(shown.lines))
+    return shown._replace(boxes=small, lines=list(shown.lines), answers=())

@@ -112,3 +112,8 @@ def test_the_readme_maps_every_file(package: str) -> None:
     for folder in {path.parent for path in (ROOT / package).rglob("*.py")}:
         files = {path.name for path in folder.iterdir() if path.suffix in (".py", ".pyx")}
         assert mapped()[str(folder.relative_to(ROOT))] == {name for name in files if not name.startswith("__")}
+
+
+def test_the_index_of_documents_names_every_one() -> None:
+    named = set(re.findall(r"]\(([^)/]+)\)", (ROOT / "docs/README.md").read_text()))
+    assert named == {path.name for path in (ROOT / "docs").iterdir()} - {"README.md"}

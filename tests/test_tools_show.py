@@ -107,14 +107,15 @@ def test_answers_are_right_as_people_say_and_unmarked_where_that_is_secret(demo:
 
 def test_pictures_are_found_by_name_or_number_and_an_empty_canvas_stands_for_others(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
-    for name in ("below/COCO_val2014_000000000007.jpg", "8.PNG", "9.txt", "cover.jpg"):
+    for name in ("below/COCO_val2014_000000000007.jpg", "8.PNG", "9.txt", "12.webp", "cover.jpg"):
         (tmp_path / name).touch()
     (tmp_path / "27_0d0.jpg").touch()
-    names = {7: "COCO_val2014_000000000007", 8: "8", 9: "9", 3: "27_0d0", 0: "31_0d0"}
+    names = {7: "COCO_val2014_000000000007", 8: "8", 9: "9", 12: "12", 3: "27_0d0", 0: "31_0d0"}
     assert find_pictures(tmp_path, names) == {
         3: tmp_path / "27_0d0.jpg",
         7: tmp_path / "below/COCO_val2014_000000000007.jpg",
         8: tmp_path / "8.PNG",
+        12: tmp_path / "12.webp",
     }
     with pytest.raises(UserError, match="does not exist"):
         find_pictures(tmp_path / "none", names)
