@@ -17,6 +17,7 @@ DETAILS = "details_"  # begins the names of files that hold a split's by its nam
 BINS = 10  # of certainty
 MOST_ROWS = 40  # of a group, the largest ones
 MOST_PAIRS = 12  # of classes that are taken for each other
+RIGHT = 0.9  # of 1: what scores as much is no mistake, though others may have said something else
 PIECES = 6  # into which a range of numbers is cut
 SHOWN = 12  # samples each, best and worst
 
@@ -171,10 +172,13 @@ def _beside(samples: Scored) -> dict[str, Beside]:
     for metric, values in samples.values.items():
         counts = ~np.isnan(values)
         low, high = of_share(values[counts], samples.images[counts])
-        found[metric] = Beside(100 * low, 100 * high, _without(samples, counts))
+        # Baselines are of the score, which other metrics are not.
+        same = np.array_equal(values[counts], samples.score[counts])
+        found[metric] = Beside(100 * low, 100 * high, _without(samples, counts) if same else {})
     for metric, names in samples.totals.items():
-        low, high = of_sum([samples.values[name] for name in names], samples.images)
-        found[metric] = Beside(100 * low, 100 * high, {})
+        interval = of_sum([samples.values[name] for name in names], samples.images)
+        low, high = (None, None) if interval is None else (100 * end for end in interval)
+        found[metric] = Beside(low, high, {})
     return found
 
 
@@ -228,7 +232,8 @@ def _calibration(samples: Scored) -> list[Bin]:
 def _confusions(samples: Scored) -> list[Confusion]:
     if samples.said is None or samples.meant is None:
         return []
-    pairs = Counter(zip(samples.meant.tolist(), samples.said.tolist(), strict=True))
+    mistaken = samples.score < RIGHT
+    pairs = Counter(zip(samples.meant[mistaken].tolist(), samples.said[mistaken].tolist(), strict=True))
     of = Counter(samples.meant.tolist())
     wrong = [(pair, count) for pair, count in pairs.most_common() if pair[0] and pair[0] != pair[1]]
     return [Confusion(meant, said, count, of[meant]) for (meant, said), count in wrong[:MOST_PAIRS]]

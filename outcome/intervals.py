@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 Z = float(stats.norm.ppf(0.975))
+DUST = 1e-12  # a variance of less, as a share of what it could be, is rounding
 Interval = tuple[float, float]
 
 
@@ -32,14 +33,16 @@ def of_share(values: np.ndarray, images: np.ndarray) -> Interval:
     """
     mean, variance = float(values.mean()), _variance(_deviations(values, images))
     spread = mean * (1 - mean)
-    count = min(len(values), spread / variance) if variance > 0 and spread > 0 else len(np.unique(images))
+    count = min(len(values), spread / variance) if variance > DUST * spread else len(np.unique(images))
     middle = (mean + Z**2 / (2 * count)) / (1 + Z**2 / count)
     reach = Z / (1 + Z**2 / count) * (spread / count + Z**2 / (4 * count**2)) ** 0.5
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def of_sum(parts: list[np.ndarray], images: np.ndarray) -> Interval:
+def of_sum(parts: list[np.ndarray], images: np.ndarray) -> Interval | None:
     """Of a sum of means, such as a recall sum: the normal one, as the same images stand in all of them.
+
+    None where all images are alike, which says nothing of others.
 
     Args:
         parts: each (N,), NaN where a sample does not count.
@@ -52,4 +55,4 @@ def of_sum(parts: list[np.ndarray], images: np.ndarray) -> Interval:
         together += np.bincount(image[counts], part[counts] - part[counts].mean(), len(together)) / counts.sum()
     total = float(sum(np.nanmean(part) for part in parts))
     reach = Z * _variance(together) ** 0.5
-    return total - reach, total + reach
+    return (max(0.0, total - reach), min(float(len(parts)), total + reach)) if reach > DUST**0.5 else None

@@ -72,7 +72,8 @@ def _of_training(run: Run) -> Iterator[Fact]:
     for score in run.scores:
         if score.metric == run.objective and score.baselines:
             yield Fact(f"beyond baselines on {score.split}", _beyond(score))
-    yield Fact("chosen by", _chosen(run))
+    if any(name.startswith("train/") for name in run.series):
+        yield Fact("chosen by", _chosen(run))
     for one in run.details:
         yield Fact(
             f"calibration on {one.split}",

@@ -41,7 +41,7 @@ def calibration(bins: Sequence[Bin]) -> Markup:
 
 
 def curve(drawn: Curve) -> Markup:
-    """Percent that is right as the bar is moved; lines that guess are dashed."""
+    """Percent that is right as the bar is moved, a line for whoever answers."""
     x = Range(drawn.at[0], drawn.at[-1], tuple(drawn.at[n] for n in _few(len(drawn.at))))
     parts = [grid(PERCENT), _along(x, drawn.along)]
     for place, (name, values) in enumerate(drawn.lines.items()):

@@ -12,18 +12,19 @@ from outcome.details import Details, Shown, details, extremes, with_shown
 from outcome.samples import Prediction
 from pictures.finding import PICTURES, find_pictures
 from space.network import Model
-from tasks.base import Evaluation, Task
+from tasks.base import Evaluation, Split, Task
 
 MOST_REGIONS = 3  # of a sample that are kept, the heaviest
 
 
-def in_detail(task: Task, model: Model, name: str, found: Evaluation) -> Details | None:
+def in_detail(task: Task, model: Model, name: str, split: Split, found: Evaluation) -> Details | None:
     """A split in detail; None where its task does not tell samples apart.
 
     Args:
         task: whose split.
         model: in eval mode, and without gradients.
         name: of the split.
+        split: it.
         found: what scoring it gave.
     """
     if found.samples is None:
@@ -31,7 +32,7 @@ def in_detail(task: Task, model: Model, name: str, found: Evaluation) -> Details
     scored = found.samples()
     best, worst = extremes(scored)
     try:
-        shown = task.showcase(model, task.split(name), np.concatenate([best, worst]))
+        shown = task.showcase(model, split, np.concatenate([best, worst])) if len(best) else []
     except UserError:  # a task of the user's own that has nothing to draw
         return details(name, scored)
     pictures = _pictures(task, name, [one.image for one in shown])
@@ -47,7 +48,7 @@ def _pictures(task: Task, name: str, images: Sequence[int]) -> dict[int, str]:
     if not folder.is_dir():
         return {}
     stems = dict(zip(images, task.features(name).stems(images), strict=True))
-    return {image: str(path) for image, path in find_pictures(folder, stems).items()}
+    return {image: str(path.resolve()) for image, path in find_pictures(folder, stems).items()}
 
 
 def _lighter(shown: Prediction) -> Prediction:

@@ -11,7 +11,7 @@ import torch
 from rich.table import Table
 
 from audit.leaks import Audit, audit_scoring, audit_training
-from common.errors import UserError, check_known
+from common.errors import UserError, check_known, why
 from common.files import write_json
 from engine import about
 from engine.batches import first_images
@@ -31,9 +31,10 @@ from retrain.model import Trained, build, check_extractor, restore, save, traine
 from retrain.settings import RetrainSettings
 from retrain.stage import RetrainStage
 from space.cost import limits, network_cost
+from space.network import Model
 from space.ops import check
 from space.settings import ModelSettings
-from tasks.base import Task, eval_mode
+from tasks.base import Evaluation, Split, Task, eval_mode
 from tasks.find import find_task, task_names
 
 RUNS = ("train", "val", "test")
@@ -215,6 +216,23 @@ def score(config: Config, genotype: Genotype | None, ckpt: Path, runtime: Runtim
     report(config, task, ckpt, trained, runtime, splits, log, files, audit)
 
 
+def tell_details(
+    task: Task, model: Model, scored: Mapping[str, tuple[Split, Evaluation]], runtime: Runtime, log: RunLog | Silence
+) -> dict[str, Any]:
+    """Splits in detail, for the report, without which a run is none the worse; its numbers are written by now."""
+    told = {}
+    for name, (split, found) in scored.items():
+        try:
+            with runtime.part("test"), eval_mode(model), runtime.autocast():
+                one = in_detail(task, model, name, split, found)
+        except Exception as error:
+            log.info(f"note: the report has no details of {name} ({why(error)})")
+            continue
+        if one is not None:
+            told[name] = one.as_dict()
+    return told
+
+
 def report(
     config: Config,
     task: Task,
@@ -228,47 +246,49 @@ def report(
 ) -> None:
     """Score a trained network on splits; write numbers and predictions; say where they are."""
     model, epoch = trained.model.to(runtime.device), trained.epoch
-    written, results, guessed, notes, told = [], {}, {}, {}, {}
+    written, results, guessed, notes = [], {}, {}, {}
+    scored: dict[str, tuple[Split, Evaluation]] = {}
     for name in splits:
+        split = task.split(name)
         with runtime.part("test"), eval_mode(model), runtime.autocast():
-            found = task.evaluate(model, task.split(name), config.retrain.batch_size)
-            one = in_detail(task, model, name, found)
+            found = task.evaluate(model, split, config.retrain.batch_size)
+        scored[name] = split, found
         if not runtime.ranks.first:
             continue
         results[name], guessed[name], notes[name] = {**found.metrics, **found.details}, found.chance, found.notes
-        if one is not None:
-            told[name] = one.as_dict()
         log.info(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
         if results[name]:
             log.record(f"{BEST}/{name}", epoch, results[name])
             log.info(metrics_table(results[name]))
         if found.predictions is not None:
             written += task.save_predictions(found.predictions, files.results, files.version, name)
-    if not runtime.ranks.first:
-        return
     # The numbers of the training stay beside those of scoring its network again.
     part = "" if config.top.run == "train" else f"_{config.top.run}"
     summary = files.results / f"metrics_{files.version}{part}.json"
-    write_json(
-        summary,
-        {
-            "task": task.name,
-            "checkpoint": str(ckpt),
-            "epoch": epoch,
-            "genotype": {"encoder": trained.genotype.encoder, "decoder": trained.genotype.decoder},
-            "cost": network_cost(model.network, **limits(config.data)),
-            "data": {name: task.features(name).fingerprint for name in splits},
-            "extractor": {name: task.features(name).extractor for name in splits},
-            "seed": config.top.seed,
-            "threads": torch.get_num_threads(),
-            "commit": commit(),
-            "date": today(),
-            "audit": audit.as_dict(),
-            "metrics": results,
-            "chance": guessed,
-            "notes": notes,
-        },
-    )
+    if runtime.ranks.first:
+        write_json(
+            summary,
+            {
+                "task": task.name,
+                "checkpoint": str(ckpt),
+                "epoch": epoch,
+                "genotype": {"encoder": trained.genotype.encoder, "decoder": trained.genotype.decoder},
+                "cost": network_cost(model.network, **limits(config.data)),
+                "data": {name: task.features(name).fingerprint for name in splits},
+                "extractor": {name: task.features(name).extractor for name in splits},
+                "seed": config.top.seed,
+                "threads": torch.get_num_threads(),
+                "commit": commit(),
+                "date": today(),
+                "audit": audit.as_dict(),
+                "metrics": results,
+                "chance": guessed,
+                "notes": notes,
+            },
+        )
+    told = tell_details(task, model, scored, runtime, log)
+    if not runtime.ranks.first:
+        return
     if told:
         write_json(files.results / f"{DETAILS}{files.version}{part}.json", told, indent=None)
     if config.top.run == "train":

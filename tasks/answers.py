@@ -152,7 +152,7 @@ class AnswerTable:
         by_spelling: dict[str, list[int]] = {}
         for word, answer in vocabulary.ids.items():
             by_spelling.setdefault(normalise(word), []).append(answer)
-        offsets, ids, soft, accuracy = [0], [], [], []
+        offsets, ids, soft, accuracy, people = [0], [], [], [], []
         for given in answers:
             counts = _counts(given, vocabulary.ids)
             scores = {answer: [vqa_accuracy(n, len(given)), 0.0] for answer, n in counts.items()}
@@ -161,9 +161,11 @@ class AnswerTable:
             ids += scores
             soft += [values[0] for values in scores.values()]
             accuracy += [values[1] for values in scores.values()]
+            people += [counts[answer] for answer in scores]
             offsets.append(len(ids))
         self._offsets, self._ids = np.array(offsets, np.int64), np.array(ids, np.int64)
         self._soft, self._accuracy = np.array(soft, np.float32), np.array(accuracy)
+        self._people = np.array(people, np.int64)  # who gave each; of ten, four are as good as ten in the scores
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -193,8 +195,14 @@ class AnswerTable:
 
     def most_given(self, rows: np.ndarray) -> np.ndarray:
         """(B,) the known answer that most people gave to each; -1 where they gave none of those."""
-        targets = self.targets(rows).numpy()
-        return np.where(targets.any(1), targets.argmax(1), -1)
+        entries, valid = self._entries_of(rows)
+        if not entries.size or not len(self._ids):
+            return np.full(len(rows), -1)
+        entries = np.minimum(entries, len(self._ids) - 1)
+        people = np.where(valid, self._people[entries], 0)
+        most = people.argmax(1)[:, None]
+        found = np.take_along_axis(self._ids[entries], most, 1), np.take_along_axis(people, most, 1)
+        return np.where(found[1] > 0, found[0], -1)[:, 0]
 
     def _entries_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         first, last = self._offsets[rows], self._offsets[rows + 1]

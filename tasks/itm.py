@@ -418,7 +418,9 @@ class ImageTextMatching(Task):
 
 def _outcome(split: ItmSplit, pieces: Sequence[Piece], guessed: Mapping[str, np.ndarray]) -> Scored:
     """What became of every caption; of an image at the first of its captions."""
-    captions, to_image, to_text, certainty, margin = map(np.concatenate, zip(*pieces, strict=True))
+    together = [*map(np.concatenate, zip(*pieces, strict=True))]
+    order = np.argsort(together[0], kind="stable")  # pools may mix the order of the split
+    captions, to_image, to_text, certainty, margin = (part[order] for part in together)
     ways = {"i2t": to_text, "t2i": to_image}
     told = {way: rank[~np.isnan(rank)] for way, rank in ways.items()}
     most = min(DRAWN, *map(len, guessed.values()))
@@ -441,5 +443,5 @@ def _outcome(split: ItmSplit, pieces: Sequence[Piece], guessed: Mapping[str, np.
             "regions of the image": split.store.counts(split.image_ids[captions], split.data.max_regions),
         },
         baselines={"guessing": np.full(len(captions), guessed["t2i"][0])},
-        curve=Curve("found, percent", "among the first", list(range(1, most + 1)), lines),
+        curve=Curve("found, percent", "among the first", list(range(1, most + 1)), lines) if most > 1 else None,
     )

@@ -93,3 +93,11 @@ def test_words_alone_take_the_longest_beginning_that_training_knows() -> None:
     assert alone.guess(["what", "color", "was", "it"]) == 8
     assert alone.guess(["is", "it", "here"]) == 1  # as often as 2
     assert alone.guess(["who"]) == 7
+
+
+def test_one_image_is_worth_one_sample_and_a_sum_in_which_nothing_varies_has_no_interval() -> None:
+    alone = of_share(np.array([1.0, 0.0, 0.0]), np.array([7, 7, 7]))
+    assert alone[1] - alone[0] > 0.75
+    assert of_sum([np.ones(5), np.ones(5)], np.arange(5)) is None
+    low, high = of_sum([np.array([1.0, 1, 1, 1, 0])] * 6, np.arange(5))
+    assert low >= 0 and high <= 6

@@ -176,3 +176,10 @@ def test_the_whole_validation_split_takes_seconds() -> None:
     table.accuracy(np.arange(len(table)), np.zeros(len(table), np.int64))
     # 20,000 questions; the validation split has 214,354 and may take 20 s.
     assert time.process_time() - began < 20 * len(table) / 214_354
+
+
+def test_what_most_people_gave_is_told_though_fewer_are_as_good() -> None:
+    vocabulary = AnswerVocabulary(["yes", "no", "maybe"])
+    table = AnswerTable([["no"] * 6 + ["yes"] * 4, ["never"] * 10, ["maybe"]], vocabulary)
+    assert table.most_given(np.arange(3)).tolist() == [1, -1, 2]
+    assert table.most_given(np.array([1])).tolist() == [-1]
