@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import reprlib
@@ -103,6 +104,12 @@ def run(main: Callable[[], int | None]) -> None:
         status = main() or 0
     except UserError as error:
         _tell(error)
+        status = 2
+    except OSError as error:
+        # Asking whether a file of such a name is there already raises, wherever a path may be given.
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _tell(UserError(f"{brief(error.filename)} is too long for the name of a file; shorten it"))
         status = 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 import sys
 import types
@@ -194,7 +195,9 @@ def _task_layers(path: Path, profile: str | None, root: str | None) -> Iterator[
     if profile is None:
         root = root or (tree.get("data") or {}).get("root")
         is_demo = (
-            root is not None and "demo" in profiles and (root == "data/demo" or (home_path(root) / DEMO_MARK).exists())
+            root is not None
+            and "demo" in profiles
+            and (root == "data/demo" or os.path.exists(home_path(root) / DEMO_MARK))
         )
         profile = "demo" if is_demo else ""
     for name in filter(None, profile.split(",")):

@@ -16,7 +16,7 @@ import pytest
 import torch
 from ranks import main as in_one
 
-from common import errors, sharing
+from common import sharing
 from common.errors import UserError
 from engine.distributed import Ranks
 from engine.learning import fewest_parts
@@ -230,21 +230,3 @@ def test_a_process_that_is_killed_is_told_in_one_sentence(demo: Path, tmp_path: 
     _, said = run.communicate(timeout=60)
     assert run.returncode == 2
     assert said.splitlines()[-1].startswith("error: process 1 of the run ended by SIGKILL, and the others with it; see")
-
-
-@pytest.mark.parametrize(("rank", "waits"), [("0", []), ("1", [errors.SECONDS_TO_BE_ENDED])])
-def test_who_is_not_the_first_waits_to_be_ended_before_it_speaks(
-    rank: str, waits: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    waited: list[float] = []
-    monkeypatch.setenv("RANK", rank)
-    monkeypatch.setattr("time.sleep", waited.append)
-
-    def mistaken() -> None:
-        raise UserError("no such file; name another")
-
-    with pytest.raises(SystemExit) as ended:
-        errors.run(mistaken)
-    assert ended.value.code == 2 and waited == waits
-    who = "" if rank == "0" else "process 1: "
-    assert capsys.readouterr().err == f"{who}error: no such file; name another\n"

@@ -105,7 +105,7 @@ def claiming(content: bytes, width: int, height: int) -> bytes:
 
 
 def progressive() -> bytes:
-    return claiming(written("JPEG", progressive=True), SIDE + 1, SIDE + 1)
+    return claiming(written("JPEG", "L", progressive=True), SIDE + 1, SIDE + 1)
 
 
 def apart() -> bytes:

@@ -85,7 +85,7 @@ def test_tables(many: bool, task: str, pictures: Path, tmp_path: Path) -> None:
 
 def test_short_rows_below_a_long_header_cost_no_more_than_they_say(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text(",".join(map(str, range(10**5))) + "\n" + "1\n" * 10**5)
+    path.write_text(",".join(map(str, range(10**4))) + "\n" + "1\n" * 10**4)
 
     def read() -> None:
         raise UserError(f"read, as it may be: {len(read_table(path).rows)}")

@@ -116,6 +116,14 @@ def test_a_line_of_the_journal_that_was_not_written_here_is_computed_again(
     assert done.before == 3 and contents(done.pack.path) == contents(whole)
 
 
+@pytest.mark.parametrize("name", [JOURNAL, "regions.npy", "boxes.part"])
+def test_where_a_file_is_gone_it_begins_anew(pictures: Path, tmp_path: Path, name: str) -> None:
+    whole = extract(pictures, tmp_path / "a" / "out").pack.path
+    (stopped(pictures, tmp_path / "b" / "out") / name).unlink()
+    done = extract(pictures, tmp_path / "b" / "out")
+    assert done.before == 0 and contents(done.pack.path) == contents(whole)
+
+
 @pytest.mark.parametrize("harm", ["cut the journal", "cut the regions", "flip a byte", "nonsense at the end"])
 def test_what_a_kill_or_a_power_cut_left_is_computed_again(pictures: Path, tmp_path: Path, harm: str) -> None:
     whole = extract(pictures, tmp_path / "a" / "out").pack.path

@@ -50,6 +50,12 @@ def test_orientation(tmp_path: Path, orientation: int, red_at: str, ending: str)
     assert colour(found.image, *places[opposite]) == "blue"
 
 
+def test_an_orientation_that_is_no_number_leaves_the_picture_as_it_lies(tmp_path: Path) -> None:
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHI4s", 8, 1, ORIENTATION, 2, 2, b"A") + bytes(4)  # a text
+    halves().save(tmp_path / "a.jpg", exif=exif)
+    assert read_picture(tmp_path / "a.jpg", 64).image.size == (64, 32)
+
+
 @pytest.mark.parametrize("mode", ["CMYK", "P", "RGBA", "L", "LA", "1", "YCbCr"])
 def test_modes(tmp_path: Path, mode: str) -> None:
     ending = "jpg" if mode in ("CMYK", "YCbCr") else "png"
