@@ -209,6 +209,8 @@ def _features(path: Path, picture: Picture, regions: Regions) -> Features:
     # Not below the peak, not a number at all, or the boxes so.
     if not (np.abs(x).max() <= FP16_MAX and np.isfinite(boxes).all()):
         raise UserError(f"{path}: the extractor gave numbers that half precision does not hold; scale them down")
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        raise UserError(f"{path}: the extractor gave boxes whose corners are exchanged; they must be x1 y1 x2 y2")
     order = slice(None) if scores is None else np.argsort(-scores, kind="stable")
     size = np.array([picture.width, picture.height], np.float32)
     boxes = (boxes * np.tile(size / np.array(picture.image.size, np.float32), 2)).clip(0, np.tile(size, 2))
@@ -217,8 +219,9 @@ def _features(path: Path, picture: Picture, regions: Regions) -> Features:
 
 def _with_npz(pack: Pack, target: Path) -> Pack:
     """Write the files that a pack could have been made of, and let it stand for them."""
-    for left in target.glob("*.npz"):
-        left.unlink()
+    strange = [path.name for path in target.glob("*.npz") if stem(path.name) not in set(pack.stems.tolist())]
+    if strange:
+        raise UserError(f"{target} holds {min(strange)}, which is of no picture here; move it, or say another FEATURES")
     for row, name in enumerate(track(pack.stems.tolist(), f"writing {target}")):
         first, last = pack.offsets[row : row + 2].tolist()
         x = np.empty((last - first, pack.width), np.float16)

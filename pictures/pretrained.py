@@ -45,10 +45,12 @@ def pretrained(name: str, device: torch.device) -> Extractor:
     place = expanded(name)
     kind = _kind_of_folder(Path(place)) if _is_folder(place) else ""
     try:
-        kind = kind or transformers.AutoConfig.from_pretrained(place).model_type
+        kind = kind or transformers.AutoConfig.from_pretrained(place, trust_remote_code=False).model_type
         _check_kind(place, kind)
         load = transformers.AutoModelForObjectDetection if kind in DETECTORS else transformers.AutoModel
-        model, told = load.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
+        model, told = load.from_pretrained(
+            place, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+        )
         if told["missing_keys"]:  # which the library would make up at random
             first = min(told["missing_keys"])
             raise UserError(f"the weights of {place} lack {first}, among others; copy the file of this very model")
@@ -89,9 +91,9 @@ def _check_kind(place: str, kind: object) -> None:
 def _processor(transformers: Any, place: str) -> Any:
     """What prepares pictures, in the variant that needs no torchvision."""
     try:
-        return transformers.AutoImageProcessor.from_pretrained(place, backend="pil")
+        return transformers.AutoImageProcessor.from_pretrained(place, backend="pil", trust_remote_code=False)
     except TypeError:  # before version 5
-        return transformers.AutoImageProcessor.from_pretrained(place, use_fast=False)
+        return transformers.AutoImageProcessor.from_pretrained(place, use_fast=False, trust_remote_code=False)
 
 
 def _hash(model: nn.Module) -> str:

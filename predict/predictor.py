@@ -220,7 +220,13 @@ def _named(ckpt: Path, trained: Trained) -> str:
     known = trained.extractor.get("extractor", "of no name")
     if not trained.called:
         raise UserError(f"checkpoint {ckpt} was trained on features of the extractor {known}; say EXTRACTOR=...")
-    if trained.called not in EXTRACTORS and not trained.called.startswith("transformers:"):
+    family, _, place = trained.called.partition(":")
+    if family == "transformers" and not Path(place).is_dir():
+        raise UserError(
+            f"checkpoint {ckpt} was trained on features of the model {place}, no folder here, and nothing is fetched "
+            f"on a file's word: say EXTRACTOR={trained.called}, or name its folder"
+        )
+    if trained.called not in EXTRACTORS and family != "transformers":
         raise UserError(
             f"checkpoint {ckpt} was trained on features of a class of your own, which a file alone does not have run; "
             f"say EXTRACTOR={trained.called}"

@@ -173,6 +173,9 @@ def _valid(path: Path, source: Source | None) -> Pack | None:
     # Whatever stops a pack from opening has the same remedy: pack again.
     except Exception:
         return None
+    if pack.pictures and not pack.stamp:
+        # Made of pictures, not of the npz that lie or are being written beside it.
+        return pack
     return pack if source is None or (pack.stamp, pack.format) == (source.stamp, FORMAT) else None
 
 

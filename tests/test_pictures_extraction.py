@@ -283,3 +283,14 @@ def test_unknown_extractors(monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         with pytest.raises(UserError, match=said):
             find_extractor(name, CPU)
+
+
+def test_npz_of_others_are_kept_and_a_pack_is_not_taken_for_those_beside_it(pictures: Path, tmp_path: Path) -> None:
+    done = extract(pictures, tmp_path / "out")
+    own = tmp_path / "out" / "mine_1.npz"
+    own.parent.mkdir(exist_ok=True)
+    own.write_bytes(b"precious")
+    assert len(open_pack(tmp_path / "out")) == len(done.pack)
+    with pytest.raises(UserError, match=r"mine_1.npz, which is of no picture here; move it"):
+        extract(pictures, tmp_path / "out", npz=True)
+    assert own.read_bytes() == b"precious"

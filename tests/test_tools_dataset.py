@@ -232,3 +232,23 @@ def test_nothing_of_other_origin_is_overwritten(pictures: Path) -> None:
     (root / "itm").mkdir()
     with pytest.raises(UserError, match="root/itm is there and was not made by this command"):
         make("itm", table("itm"))
+
+
+def test_features_of_pictures_that_had_other_numbers_are_forgotten(pictures: Path) -> None:
+    root = make("itm", table("itm"))
+    features.main([f"--data={root}", "--extractor=tiny_pictures:Quarters", "--nw=0", "--gpu=cpu"])
+    make("itm", table("itm"))
+    assert len(task_on("itm", root).split("train")) == 8  # nothing has changed
+    lines = Path("t.csv").read_text().splitlines()
+    Path("t.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    make("itm", Path("t.csv"))
+    with pytest.raises(UserError, match="does not exist"):
+        task_on("itm", root)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 1, 1, 1), (1, 1, 9), (4, 4, 4)])
+def test_the_fewest_pictures_still_train(sizes: tuple[int, ...]) -> None:
+    groups = [[f"{place}-{number}" for number in range(size)] for place, size in enumerate(sizes)]
+    names = {name: name for group in groups for name in group}
+    for seed in range(5):
+        assert set(divide(groups, names, seed).values()) == {"train", "val", "test"}

@@ -34,10 +34,18 @@ def divide(groups: Sequence[Sequence[str]], keys: Mapping[str, str], seed: int) 
         parts[next(has_room, "train")].append(group)
     for split in SHARES:
         if not parts[split]:  # all groups are larger than it should be
-            smallest = min(parts["train"], key=len)
-            parts["train"].remove(smallest)
-            parts[split].append(smallest)
+            _give(parts, split)
+    if not parts["train"]:  # so few that the others took all
+        _give(parts, "train")
     return {name: split for split, held in parts.items() for group in held for name in group}
+
+
+def _give(parts: Mapping[str, list[Sequence[str]]], split: str) -> None:
+    """Let a split have the smallest group of the one that has most groups."""
+    most = max(parts.values(), key=len)
+    smallest = min(most, key=len)
+    most.remove(smallest)
+    parts[split].append(smallest)
 
 
 def _draw(key: str, seed: int) -> bytes:

@@ -8,17 +8,18 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from common.arguments import Parser, home_path
 from common.errors import UserError, run
-from common.files import write_json
+from common.files import read_json, write_json
 from common.progress import track
 from outcome.samples import Box, Line, Prediction
 from pictures.alike import Look, group_alike, look_at
 from pictures.reading import read_picture
+from readers.feature_pack import INDEX, pack_places
 from tasks.find import find_task
 from tasks.vqa import VqaData
 from tools.dataset.divide import divide
@@ -110,12 +111,14 @@ def _of_one_split(samples: list[Sample], unit: str) -> tuple[list[Sample], list[
 def write(made: Made, task: str, pictures: Path, root: Path, facts: Mapping[str, object]) -> None:
     """Write the data root: links to the pictures, the texts, and what was made of what."""
     layout = OWN[task]
-    _clear(root, layout)
+    before = _clear(root, layout)
     splits = {name: [one for one in made.samples if one.split == name] for name in SPLITS}
     splits = {name: samples for name, samples in splits.items() if samples}
     of = {one.image: one.split for one in made.samples}
     # First, so that what follows is known as this command's own wherever it is stopped.
     named = {picture_name(number): {"picture": name, "split": of[name]} for name, number in made.ids.items()}
+    if before not in (None, named):
+        _forget_features(root)
     write_json(root / DATASET, {"task": task, **facts, "pictures": named})
     for name, number in made.ids.items():
         link = root / IMAGES / layout.parts.get(of[name], "") / (picture_name(number) + Path(name).suffix.lower())
@@ -125,16 +128,25 @@ def write(made: Made, task: str, pictures: Path, root: Path, facts: Mapping[str,
     layout.write(root, splits, made.ids, sizes)
 
 
-def _clear(root: Path, layout: Layout) -> None:
-    """Make room where this command wrote before; anything else is left, and refused."""
-    before = made_for(root)
+def _forget_features(root: Path) -> None:
+    """Remove the packs of pictures that had other numbers, in which every image would be another one."""
+    for layout in OWN.values():
+        for part in {"", *layout.parts.values()}:
+            (pack_places(root / layout.features / part)[0] / INDEX).unlink(missing_ok=True)
+
+
+def _clear(root: Path, layout: Layout) -> Any:
+    """Make room where this command wrote before, and give the pictures it had; anything else is left, and refused."""
+    before, pictures = made_for(root), None
     if before is not None:
+        pictures = read_json(root / DATASET, "what make dataset wrote").get("pictures")
         shutil.rmtree(root / OWN[before].texts, ignore_errors=True)
         _clear_links(root / IMAGES)
     for place in (IMAGES, layout.texts):
         if (root / place).exists():
             raise UserError(f"{root / place} is there and was not made by this command; name another root as DATA")
     root.mkdir(parents=True, exist_ok=True)
+    return pictures
 
 
 def _clear_links(folder: Path) -> None:
