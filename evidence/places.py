@@ -68,7 +68,7 @@ class Place(Protocol):
         """Begin a program; also by what name it is found later, "" where it is not."""
 
     def find(self, name: str, program: Program) -> Process | None:
-        """One that an earlier runner began, as long as it has not ended."""
+        """One that an earlier runner began."""
 
     def seconds(self, program: Program, since: float) -> float:
         """What a program took that ended just now and began at the monotonic time ``since``; a queue costs nothing."""
@@ -152,11 +152,8 @@ class Slurm:
         return _Job(job), job.job_id
 
     def find(self, name: str, program: Program) -> Process | None:
-        """A job by its number."""
-        if not name:
-            return None
-        found = _Job(self.find_job(self.folder, name))
-        return None if found.ended(ask=True) else found
+        """A job by its number, also one that has ended."""
+        return _Job(self.find_job(self.folder, name)) if name else None
 
     def seconds(self, program: Program, since: float) -> float:
         """What the node has written down, for every time the job was run."""

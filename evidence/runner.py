@@ -99,7 +99,7 @@ class Runner:
         log = self.folder.root / "output" / f"{cell.name}.txt"
         program = Program(cell.command, RESUME, cell.begun, log)
         found = self.place.find(name, program)
-        if found is not None:
+        if found is not None and (found.poll() is None or cell.output.exists()):
             return Running(cell, program, found, time.monotonic(), before, attempts)
         log.parent.mkdir(parents=True, exist_ok=True)
         cell.output.unlink(missing_ok=True)  # of an earlier time, whose cell file somebody removed

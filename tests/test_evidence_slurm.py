@@ -89,6 +89,16 @@ def test_jobs_outlive_their_runner_and_the_next_one_waits_for_them(cluster: Path
     assert done.seconds > 0.3  # as the node measured, not as this runner waited
 
 
+def test_a_job_that_ended_while_nobody_waited_counts(cluster: Path) -> None:
+    folder = Folder("logs", "e")
+    gone = Runner(folder, 1, str, Slurm(folder.root / "slurm", {}))
+    with gone._alone():
+        gone._start(cells(1)[0])
+    until(lambda: Path("out0.json").exists() and (cluster / "1.state").read_text() == "COMPLETED\n")
+    assert Runner(folder, 1, str, Slurm(folder.root / "slurm", {})).run(cells(1)) == []
+    assert Path("out0.json.began").read_text() == "x" and folder.done("c0").attempts == 1
+
+
 def test_a_stop_cancels_jobs_and_the_same_command_goes_on(cluster: Path) -> None:
     folder = Folder("logs", "e")
 
