@@ -112,8 +112,9 @@ pareto: $(READY)
 report: $(READY)
 	@$(PY) -m report $(if $(RUN),--run='$(RUN)') $(if $(OUT),--out='$(OUT)') $(extra)
 
+# make itself has a variable RM.
 runs: $(READY)
-	@$(PY) -m tools.runs $(if $(RM),--rm='$(RM)') $(extra)
+	@$(PY) -m tools.runs $(if $(filter-out default,$(origin RM)),--rm='$(RM)') $(extra)
 
 draw: $(READY)
 	@$(PY) -m tools.draw $(if $(GENO),--geno='$(GENO)') $(if $(OUT),--out='$(OUT)')

@@ -21,7 +21,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 CPUS = "SLURM_CPUS_PER_TASK"
 MOST_TIMES = 100  # that a job whose time is up comes back into the queue
 ASK_SECONDS = 2.0  # between two questions to Slurm about a job that should be ending
-REMEDY = "install it: .venv/bin/python -m pip install '.[slurm]'"
+REMEDY = "install it: .venv/bin/python -m pip install -e '.[slurm]'"
 
 
 @dataclass(frozen=True)

