@@ -124,7 +124,7 @@ show: $(READY) $(if $(DATA),,$(DEMO))
 		$(if $(PICTURES),--pictures='$(PICTURES)') $(if $(COUNT),--count='$(COUNT)') $(if $(OUT),--out='$(OUT)') $(extra)
 
 export: $(READY)
-	@$(PY) -m tools.export $(if $(CKPT),--ckpt='$(CKPT)') $(if $(OUT),--out='$(OUT)')
+	@$(PY) -m tools.export $(if $(CKPT),--ckpt='$(CKPT)') $(if $(OUT),--out='$(OUT)') $(if $(TASK),--task='$(TASK)')
 
 # A text may hold quotes, so it goes through the environment, where make puts what its command line sets.
 predict: $(READY)

@@ -99,7 +99,7 @@ def _decoded(path: str | os.PathLike[str], what: str) -> str:
         content = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; it should be {what}") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of a zero byte in the name
         raise UserError(f"cannot read {path} as {what}: {error}") from error
     encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:

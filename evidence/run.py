@@ -14,10 +14,10 @@ from evidence import plan, results
 from evidence.cells import Folder
 from evidence.drawing import draw
 from evidence.locked import Locked
-from evidence.places import Slurm, parse_parameters
 from evidence.plan import Sizes, Times
 from evidence.recipe import Recipe, read
 from evidence.runner import Failure, Runner
+from evidence.slurm import Slurm, parse_parameters
 from evidence.study import RANDOM, Study
 from report.page import leave_study
 

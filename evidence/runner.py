@@ -98,7 +98,7 @@ class Runner:
         before, attempts, name = self._earlier(cell)
         log = self.folder.root / "output" / f"{cell.name}.txt"
         program = Program(cell.command, RESUME, cell.begun, log)
-        found = self.place.find(name, program)
+        found = self.place.find(name)
         if found is not None and (found.poll() is None or cell.output.exists()):
             return Running(cell, program, found, time.monotonic(), before, attempts)
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,7 @@ def leave(folder: Path) -> str:
     Returns:
         Where it is, or why there is none.
     """
-    try:
-        return str(write(of_run(run_of(folder)), folder / NAME))
-    except Exception as error:
-        return f"none: {why(error)} (make report RUN={folder.name} tries again)"
+    return _left(lambda: of_run(run_of(folder)), folder, folder.name)
 
 
 def leave_study(folder: Path) -> str:
@@ -56,10 +53,14 @@ def leave_study(folder: Path) -> str:
     Returns:
         Where it is, or why there is none.
     """
+    return _left(lambda: of_study(study_of(folder / FILE), runs_in(folder)), folder, str(folder))
+
+
+def _left(page: Callable[[], str], folder: Path, named: str) -> str:
     try:
-        return str(write(of_study(study_of(folder / FILE), runs_in(folder)), folder / NAME))
+        return str(write(page(), folder / NAME))
     except Exception as error:
-        return f"none: {why(error)} (make report RUN={folder} tries again)"
+        return f"none: {why(error)} (make report RUN={named} tries again)"
 
 
 def runs_in(folder: Path) -> list[Run]:

@@ -216,21 +216,7 @@ def score(config: Config, genotype: Genotype | None, ckpt: Path, runtime: Runtim
     report(config, task, ckpt, trained, runtime, splits, log, files, audit)
 
 
-def tell_details(
-    task: Task, model: Model, scored: Mapping[str, tuple[Split, Evaluation]], runtime: Runtime, log: RunLog | Silence
-) -> dict[str, Any]:
-    """Splits in detail, for the report, without which a run is none the worse; its numbers are written by now."""
-    told = {}
-    for name, (split, found) in scored.items():
-        try:
-            with runtime.part("test"), eval_mode(model), runtime.autocast():
-                one = in_detail(task, model, name, split, found)
-        except Exception as error:
-            log.info(f"note: the report has no details of {name} ({why(error)})")
-            continue
-        if one is not None:
-            told[name] = one.as_dict()
-    return told
+Scores = dict[str, tuple[Split, Evaluation]]  # by the name of a split
 
 
 def report(
@@ -245,48 +231,15 @@ def report(
     audit: Audit,
 ) -> None:
     """Score a trained network on splits; write numbers and predictions; say where they are."""
-    model, epoch = trained.model.to(runtime.device), trained.epoch
-    written, results, guessed, notes = [], {}, {}, {}
-    scored: dict[str, tuple[Split, Evaluation]] = {}
-    for name in splits:
-        split = task.split(name)
-        with runtime.part("test"), eval_mode(model), runtime.autocast():
-            found = task.evaluate(model, split, config.retrain.batch_size)
-        scored[name] = split, found
-        if not runtime.ranks.first:
-            continue
-        results[name], guessed[name], notes[name] = {**found.metrics, **found.details}, found.chance, found.notes
-        log.info(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
-        if results[name]:
-            log.record(f"{BEST}/{name}", epoch, results[name])
-            log.info(metrics_table(results[name]))
-        if found.predictions is not None:
-            written += task.save_predictions(found.predictions, files.results, files.version, name)
+    trained.model.to(runtime.device)
+    scores, written = score_splits(config, task, trained, runtime, splits, log, files)
     # The numbers of the training stay beside those of scoring its network again.
     part = "" if config.top.run == "train" else f"_{config.top.run}"
     summary = files.results / f"metrics_{files.version}{part}.json"
     if runtime.ranks.first:
-        write_json(
-            summary,
-            {
-                "task": task.name,
-                "checkpoint": str(ckpt),
-                "epoch": epoch,
-                "genotype": {"encoder": trained.genotype.encoder, "decoder": trained.genotype.decoder},
-                "cost": network_cost(model.network, **limits(config.data)),
-                "data": {name: task.features(name).fingerprint for name in splits},
-                "extractor": {name: task.features(name).extractor for name in splits},
-                "seed": config.top.seed,
-                "threads": torch.get_num_threads(),
-                "commit": commit(),
-                "date": today(),
-                "audit": audit.as_dict(),
-                "metrics": results,
-                "chance": guessed,
-                "notes": notes,
-            },
-        )
-    told = tell_details(task, model, scored, runtime, log)
+        write_json(summary, numbers(config, task, ckpt, trained, scores, audit))
+    # Afterwards, as a run is none the worse without them.
+    told = details_of(task, trained.model, scores, runtime, log)
     if not runtime.ranks.first:
         return
     if told:
@@ -299,6 +252,71 @@ def report(
     log.info(f"{'report':>12}  {leave(files.log)}")
     log.info(f"next: {next_command(config, ckpt)}")
     log.close()
+
+
+def score_splits(
+    config: Config, task: Task, trained: Trained, runtime: Runtime, splits: Sequence[str], log: RunLog, files: RunFiles
+) -> tuple[Scores, list[Path]]:
+    """Scores of a trained network, told as they come, and the files of predictions that the first process wrote."""
+    scores: Scores = {}
+    written: list[Path] = []
+    for name in splits:
+        split = task.split(name)
+        with runtime.part("test"), eval_mode(trained.model), runtime.autocast():
+            found = task.evaluate(trained.model, split, config.retrain.batch_size)
+        scores[name] = split, found
+        if not runtime.ranks.first:
+            continue
+        log.info(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
+        if results := metrics_of(found):
+            log.record(f"{BEST}/{name}", trained.epoch, results)
+            log.info(metrics_table(results))
+        if found.predictions is not None:
+            written += task.save_predictions(found.predictions, files.results, files.version, name)
+    return scores, written
+
+
+def metrics_of(found: Evaluation) -> dict[str, float]:
+    """All numbers of a split."""
+    return {**found.metrics, **found.details}
+
+
+def numbers(config: Config, task: Task, ckpt: Path, trained: Trained, scores: Scores, audit: Audit) -> dict[str, Any]:
+    """What stands in the file of numbers."""
+    return {
+        "task": task.name,
+        "checkpoint": str(ckpt),
+        "epoch": trained.epoch,
+        "genotype": {"encoder": trained.genotype.encoder, "decoder": trained.genotype.decoder},
+        "cost": network_cost(trained.model.network, **limits(config.data)),
+        "data": {name: task.features(name).fingerprint for name in scores},
+        "extractor": {name: task.features(name).extractor for name in scores},
+        "seed": config.top.seed,
+        "threads": torch.get_num_threads(),
+        "commit": commit(),
+        "date": today(),
+        "audit": audit.as_dict(),
+        "metrics": {name: metrics_of(found) for name, (_, found) in scores.items()},
+        "chance": {name: found.chance for name, (_, found) in scores.items()},
+        "notes": {name: found.notes for name, (_, found) in scores.items()},
+    }
+
+
+def details_of(
+    task: Task, model: Model, scores: Scores, runtime: Runtime, log: RunLog | Silence
+) -> dict[str, dict[str, Any]]:
+    """Splits in detail for the report, by name; a failure is noted, and leaves its split out."""
+    told = {}
+    for name, (split, found) in scores.items():
+        try:
+            with runtime.part("test"), eval_mode(model), runtime.autocast():
+                one = in_detail(task, model, name, split, found)
+        except Exception as error:
+            log.info(f"note: the report has no details of {name} ({why(error)})")
+            continue
+        if one is not None:
+            told[name] = one.as_dict()
+    return told
 
 
 def next_command(config: Config, ckpt: Path) -> str:

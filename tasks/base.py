@@ -47,6 +47,14 @@ class Batch(NamedTuple):
         return self._replace(inputs=self.inputs.to(device), targets=targets)
 
 
+class Wording(NamedTuple):
+    """How a page speaks of what a task takes and gives."""
+
+    text: str = "Text"
+    several: bool = False  # pictures and texts meet each other
+    share: str = "share of the weight"  # what the number of a region is
+
+
 class Output(NamedTuple):
     """One output of an exported network.
 
@@ -127,6 +135,7 @@ class Task(ABC):
     title: ClassVar[str]  # for people: "Image-text matching"
     Data: ClassVar[type]
     objective: ClassVar[str]  # the metric, higher is better, by which epochs are compared
+    wording: ClassVar[Wording] = Wording()
     outputs: ClassVar[dict[str, Output]] = {}  # of an exported network, in order; none where it cannot be exported
     store: FeatureStore | None = None  # none without data
     vocabulary: Vocabulary
@@ -320,7 +329,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 def in_batches(split: Split, batch_size: int, what: str, *results: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
     """Every sample of a split once, with progress: (B,) their numbers and the batch.
 
-    Scored of similar size stand together and those of one image side by side, so that little is padded and an image
+    Samples of similar size stand together and those of one image side by side, so that little is padded and an image
     is encoded as seldom as may be.
 
     Args:

@@ -38,7 +38,7 @@ from space.heads import Matcher
 from space.inputs import Inputs
 from space.network import Model, device_of
 from space.settings import ModelSettings
-from tasks.base import COCO, FLICKR, Batch, Count, Evaluation, Output, Split, Task
+from tasks.base import COCO, FLICKR, Batch, Count, Evaluation, Output, Split, Task, Wording
 from tasks.showcase import pooled, with_lines
 
 MARGIN = 0.2
@@ -239,6 +239,7 @@ class ImageTextMatching(Task):
     title = "Image-text matching"
     Data = ItmData
     objective = "rsum"
+    wording = Wording("Captions, one a line", several=True)
     outputs: ClassVar = {"score": Output(("batch",), "a logit, whose sigmoid is the probability that they match")}
 
     def __init__(self, data: ItmData) -> None:

@@ -31,7 +31,7 @@ from readers.words import TokenStore, Vocabulary
 from space.heads import RegionPointer
 from space.inputs import Inputs
 from space.network import device_of
-from tasks.base import COCO, Batch, Count, Evaluation, Output, Split, Task, in_batches
+from tasks.base import COCO, Batch, Count, Evaluation, Output, Split, Task, Wording, in_batches
 from tasks.showcase import region_predictions
 
 CLOSE = 1e-5  # probabilities that differ by less of themselves are alike
@@ -151,6 +151,7 @@ class VisualGrounding(Task):
     title = "Visual grounding"
     Data = VgdData
     objective = "accuracy"
+    wording = Wording("Phrase", share="probability of being meant")
     outputs: ClassVar = {
         "box": Output(
             ("batch", 4),

@@ -34,7 +34,7 @@ from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model, device_of
 from tasks.answers import AnswerTable, AnswerVocabulary, by_kind, normalise, of_kinds
-from tasks.base import COCO, Batch, Count, Evaluation, Output, Split, Task, in_batches
+from tasks.base import COCO, Batch, Count, Evaluation, Output, Split, Task, Wording, in_batches
 from tasks.showcase import pooled, with_lines
 from tasks.vqa_notes import annotators, coverage, incomplete
 
@@ -163,6 +163,7 @@ class VisualQuestionAnswering(Task):
     title = "Visual question answering"
     Data = VqaData
     objective = "accuracy"
+    wording = Wording("Question")
     outputs: ClassVar = {"probabilities": Output(("batch", "answers"), "of each answer, in the order of `answers`")}
     pictures = COCO
 

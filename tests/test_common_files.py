@@ -39,6 +39,9 @@ def test_a_byte_that_is_no_utf8_is_named_with_its_line(tmp_path: Path) -> None:
         read_text(path, "captions")
     with pytest.raises(UserError, match=r"none.txt does not exist; it should be captions"):
         read_text(tmp_path / "none.txt", "captions")
+    for name in ("a\0b", "x" * 300):
+        with pytest.raises(UserError, match="cannot read .* as captions"):
+            read_text(name, "captions")
 
 
 @pytest.mark.parametrize(

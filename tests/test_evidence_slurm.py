@@ -13,8 +13,8 @@ from test_evidence_runner import cells, until
 
 from common.errors import UserError
 from evidence.cells import Folder
-from evidence.places import Slurm, parse_parameters
 from evidence.runner import Runner
+from evidence.slurm import Slurm, parse_parameters
 
 pytest.importorskip("submitit")
 

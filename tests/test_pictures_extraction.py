@@ -294,3 +294,10 @@ def test_npz_of_others_are_kept_and_a_pack_is_not_taken_for_those_beside_it(pict
     with pytest.raises(UserError, match=r"mine_1.npz, which is of no picture here; move it"):
         extract(pictures, tmp_path / "out", npz=True)
     assert own.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("flag", ["--bs=0", "--nw=-1"])
+def test_numbers_out_of_range_are_told_before_anything_is_read(pictures: Path, flag: str) -> None:
+    with pytest.raises(UserError, match=f"{flag[2:4].upper()}={flag[5:]}: it takes"):
+        main([f"--pictures={pictures}", "--data=root", flag])
+    assert not Path("root").exists()

@@ -140,6 +140,7 @@ def test_answers_boxes_and_pictures_are_those_of_the_table(pictures: Path) -> No
         ("itm", "../t.csv,words", "must be a path below"),
         ("itm", "000.png", "1 cells and the header 2"),
         ("itm", "bad.png,words", "no picture of a known kind"),
+        ("itm", "whole.jfif,words", "whole.jfif ends in none of .bmp .gif"),
         ("vqa", "000.png,why?, | ", "answers is empty"),
         ("vgd", "000.png,it,0,0,x,1", "not four numbers"),
         ("vgd", "000.png,it,5,5,2,9", "no width or no height; are these x y w h"),
@@ -151,6 +152,7 @@ def test_a_wrong_row_is_told_by_its_line(
     task: str, row: str, said: str, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (pictures / "bad.png").write_bytes(b"words")
+    (pictures / "whole.jfif").write_bytes((pictures / "000.png").read_bytes())
     path = table(task, row)
     with pytest.raises(UserError, match=rf"1 of {COUNT + 1} rows are wrong"):
         make(task, path)

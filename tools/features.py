@@ -12,10 +12,11 @@ from common.processor import cores
 from engine.runtime import one_device
 from pictures.contract import Extractor
 from pictures.extraction import Extracted, extract_folder
+from pictures.finding import PICTURES
 from pictures.listing import Folder, list_pictures
 from pictures.registry import find_extractor
 from tools.dataset.layouts import OWN
-from tools.dataset.made import IMAGES, made_for
+from tools.dataset.made import made_for
 
 USUAL = "features"  # the folder of features of a root that no data set was made in
 LARGE = 20_000  # pictures from which on networks of the published size are worth their time
@@ -28,11 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     root: Path = given.data
     task = made_for(root)
-    pictures = given.pictures or (root / IMAGES if task else None)
+    pictures = given.pictures or (root / PICTURES if task else None)
     if pictures is None and not root.is_dir():
         raise UserError(f"the data root {root} does not exist; name another as DATA, or say PICTURES=<their folder>")
     if pictures is None:
         raise UserError("no pictures without PICTURES=<their folder>")
+    if given.bs is not None and given.bs < 1:
+        raise UserError(f"BS={given.bs}: it takes 1 picture at once, or more")
+    if given.nw is not None and given.nw < 0:
+        raise UserError(f"NW={given.nw}: it takes 0 processes, or more")
     base = root / (given.features or (OWN[task].features if task else USUAL))
     if not base.is_relative_to(root):
         raise UserError(f"FEATURES={given.features} must be the name of a folder below {root}")

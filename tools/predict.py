@@ -16,11 +16,11 @@ from pictures.listing import list_pictures
 from pictures.reading import read_picture
 from predict.predictor import BEST, Pair, Predictor, Reading
 from predict.told import as_records, blocks, cells
-from tools.dataset.samples import IMAGE
+from tools.dataset.samples import IMAGE, TEXT, picture_of
 from tools.dataset.table import read_table
 from tools.sheet import draw_sheet
 
-TEXT = ("text", "question", "phrase", "expression", "caption")  # what a table may call its column of texts
+COLUMNS = tuple(dict.fromkeys(name for names in TEXT.values() for name in names))  # of texts, whatever the task
 MOST_PAIRS = 10_000  # of a picture and a text; the regions of more fill a small machine's memory
 MOST_DRAWN = 60  # cells of a sheet
 MOST_TOLD = 20
@@ -48,8 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.ckpt, one_device(given.gpu), extractor=given.extractor, features=given.features, task=given.task
     )
     asked = _of_table(given, predictor) if given.table else _of_all(given, predictor)
-    if len(asked.pairs) > MOST_PAIRS:
-        raise UserError(f"{len(asked.pairs):,} pairs of picture and text are more than {MOST_PAIRS:,}; ask in parts")
+    _bound(len(asked.pairs))
     found = predictor.predict(asked.pictures, asked.texts, asked.pairs, given.best)
     names = [str(path) for path in asked.pictures]
     refused = [*asked.refused, *found.refused.values()]
@@ -79,7 +78,13 @@ def _of_all(given: Namespace, predictor: Predictor) -> Asked:
         raise UserError(f"nothing to ask without {missing}, or say TABLE=<a table of pictures and texts>")
     texts, refused = _texts(given.text, predictor)
     pictures = _pictures(given.picture, may_be_missing=given.features is not None)
+    _bound(len(pictures) * len(texts))
     return Asked(pictures, texts, [*itertools.product(range(len(pictures)), range(len(texts)))], refused)
+
+
+def _bound(pairs: int) -> None:
+    if pairs > MOST_PAIRS:
+        raise UserError(f"{pairs:,} pairs of picture and text are more than {MOST_PAIRS:,}; ask in parts")
 
 
 def _pictures(where: Path, may_be_missing: bool) -> list[Path]:
@@ -127,7 +132,7 @@ def _why_not(predictor: Predictor, text: object) -> str:
 def _of_table(given: Namespace, predictor: Predictor) -> Asked:
     """The pairs that a table names."""
     table = read_table(given.table)
-    image, column = table.need("pictures", IMAGE), table.need("texts", TEXT)
+    image, column = table.need("pictures", IMAGE), table.need("texts", COLUMNS)
     folder = given.picture or given.table.parent
     pictures: dict[Path, int] = {}
     texts: dict[str, int] = {}
@@ -136,10 +141,14 @@ def _of_table(given: Namespace, predictor: Predictor) -> Asked:
         name, said = row.values.get(image), row.values.get(column)
         for text in said if isinstance(said, list) else [said]:
             if why := row.fault or _no_name(name) or _why_not(predictor, text):
-                refused.append(f"{given.table} line {row.line}: {why}")
+                refused.append(f"{given.table} {table.unit} {row.line}: {why}")
                 continue
-            places = pictures.setdefault(folder / name, len(pictures)), texts.setdefault(text, len(texts))
-            pairs.append(places)
+            try:  # features are found by the name alone
+                path = folder / name if given.features else picture_of(folder, name.strip())
+            except UserError as error:
+                refused.append(f"{given.table} {table.unit} {row.line}: {error}")
+                continue
+            pairs.append((pictures.setdefault(path, len(pictures)), texts.setdefault(text, len(texts))))
     return Asked([*pictures], [*texts], pairs, refused)
 
 
@@ -185,7 +194,7 @@ def _parser() -> Parser:
     add("--ckpt", type=home_path, help="the trained network, the best.pt of a retraining")
     add("--picture", type=home_path, help="a picture, or a folder of some")
     add("--text", help="a question, phrase or caption, or a file with one a line; every picture meets every text")
-    add("--table", type=home_path, help="CSV, TSV or JSON lines of image and text, instead; pictures below --picture")
+    add("--table", type=home_path, help="a table of image and text, instead; pictures below --picture")
     add("--best", type=int, default=BEST, help="so many answers, where the network chooses among some")
     add("--extractor", help="what makes the features, if the checkpoint does not name it")
     add("--features", type=home_path, help="folder of features called like the pictures, or one npz, instead")

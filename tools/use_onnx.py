@@ -1,5 +1,6 @@
 """Use an exported network without torch: ``python tools/use_onnx.py network.onnx image.npz some words``"""
 
+import hashlib
 import json
 import sys
 import unicodedata
@@ -11,6 +12,8 @@ import onnxruntime
 file, image, *said = sys.argv[1:]
 facts = json.loads(Path(file).with_suffix(".json").read_text(encoding="utf-8"))
 texts, regions = facts["texts"], facts["regions"]
+if hashlib.sha256(Path(file).read_bytes()).hexdigest() != facts["sha256"]:
+    sys.exit(f"{file} is not the network that the JSON beside it is of; export it again")
 if texts["segmenter"]:
     sys.exit(f"these texts are parted by spaCy's segmenter for {texts['segmenter']!r}, which this example leaves out")
 
@@ -19,10 +22,11 @@ words = text.lower().translate(str.maketrans(texts["punctuation"])).split()[: te
 ids = {word: number for number, word in enumerate(texts["words"])}
 tokens = np.array([[ids.get(word, texts["unknown"]) for word in words] or [texts["unknown"]]])
 
-held = np.load(image)  # region features as data/README.md says
+held = np.load(image)  # region features as data/README.md says, of the kind that has x
+count = int(held["num_bbox"]) if "num_bbox" in held else len(held["bbox"])
 x = held["x"].T if held["x"].shape[1] == len(held["bbox"]) else held["x"]
-x = x[: regions["at_most"]].astype(np.float16).astype(np.float32)
-boxes = held["bbox"][: regions["at_most"]].astype(np.float32)
+x = x[:count][: regions["at_most"]].astype(np.float16).astype(np.float32)
+boxes = held["bbox"][:count][: regions["at_most"]].astype(np.float32)
 hw = np.array([[held["image_h"], held["image_w"]]], np.float32).reshape(1, 2)
 given = {"regions": x[None], "boxes": boxes[None], "image_hw": hw, "tokens": tokens}
 given |= {"regions_pad": np.zeros((1, len(x)), bool), "tokens_pad": np.zeros(tokens.shape, bool)}

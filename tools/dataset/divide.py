@@ -27,11 +27,13 @@ def divide(groups: Sequence[Sequence[str]], keys: Mapping[str, str], seed: int) 
     if len(groups) < 3:
         raise UserError(f"the table has {len(groups)} different pictures; train, val and test need one each at least")
     drawn = sorted(groups, key=lambda group: _draw(min(keys[name] for name in group), seed))
-    wanted = {split: max(FEWEST, round(share * sum(map(len, groups)))) for split, share in SHARES.items()}
+    room = {split: max(FEWEST, round(share * sum(map(len, groups)))) for split, share in SHARES.items()}
     parts: dict[str, list[Sequence[str]]] = {split: [] for split in (*SHARES, "train")}
     for group in drawn:
-        has_room = (s for s, size in wanted.items() if sum(map(len, parts[s])) + len(group) <= size)
-        parts[next(has_room, "train")].append(group)
+        split = next((name for name, left in room.items() if len(group) <= left), "train")
+        parts[split].append(group)
+        if split in room:
+            room[split] -= len(group)
     for split in SHARES:
         if not parts[split]:  # all groups are larger than it should be
             _give(parts, split)

@@ -9,7 +9,6 @@ from common.files import read_json
 from tools.dataset.layouts import OWN
 
 DATASET = "dataset.json"  # what was made of what
-IMAGES = "images"  # folder of the pictures
 
 
 def made_for(root: Path) -> str | None:

@@ -18,13 +18,14 @@ from common.files import read_json, write_json
 from common.progress import track
 from outcome.samples import Box, Line, Prediction
 from pictures.alike import Look, group_alike, look_at
+from pictures.finding import PICTURES
 from pictures.reading import read_picture
 from readers.feature_pack import INDEX, pack_places
 from tasks.find import find_task
 from tasks.vqa import VqaData
 from tools.dataset.divide import divide
 from tools.dataset.layouts import OWN, Layout, Size, picture_name
-from tools.dataset.made import DATASET, IMAGES, made_for
+from tools.dataset.made import DATASET, made_for
 from tools.dataset.samples import ORDERS, TEXT, Fault, Sample, check_box, picture_of, read_samples
 from tools.dataset.table import read_table
 from tools.sheet import draw_sheet
@@ -121,7 +122,7 @@ def write(made: Made, task: str, pictures: Path, root: Path, facts: Mapping[str,
         _forget_features(root)
     write_json(root / DATASET, {"task": task, **facts, "pictures": named})
     for name, number in made.ids.items():
-        link = root / IMAGES / layout.parts.get(of[name], "") / (picture_name(number) + Path(name).suffix.lower())
+        link = root / PICTURES / layout.parts.get(of[name], "") / (picture_name(number) + Path(name).suffix.lower())
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(os.path.relpath(picture_of(pictures, name).resolve(), link.parent.resolve()))
     sizes = {name: Size(look.width, look.height) for name, look in made.looks.items()}
@@ -141,8 +142,8 @@ def _clear(root: Path, layout: Layout) -> Any:
     if before is not None:
         pictures = read_json(root / DATASET, "what make dataset wrote").get("pictures")
         shutil.rmtree(root / OWN[before].texts, ignore_errors=True)
-        _clear_links(root / IMAGES)
-    for place in (IMAGES, layout.texts):
+        _clear_links(root / PICTURES)
+    for place in (PICTURES, layout.texts):
         if (root / place).exists():
             raise UserError(f"{root / place} is there and was not made by this command; name another root as DATA")
     root.mkdir(parents=True, exist_ok=True)

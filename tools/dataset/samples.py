@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.errors import UserError, brief, check_known
+from pictures.reading import ENDINGS
 from readers.entries import whole_text
 from tools.dataset.table import Row, Table
 
@@ -181,20 +182,22 @@ def picture_of(folder: Path, name: str) -> Path:
     """Where a picture lies: at its path below the folder, or, named alone, in one of the folders right below.
 
     Raises:
-        UserError: it is not below the folder.
+        UserError: it is not below the folder, in two folders, or its ending is not one of a picture.
     """
     path = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(f"the picture {name} must be a path below {folder}")
+    found = []
     with contextlib.suppress(OSError):  # a name that is too long
-        if path.is_file():
-            return path
-        found = [below / name for below in _folders(folder) if (below / name).is_file()]
-        if len(found) > 1:
-            raise UserError(f"{found[0]} and {found[1]} are both called {name}; say in the table which is meant")
-        if found:
-            return found[0]
-    raise UserError(f"the picture {path} does not exist")
+        places = [path] if path.is_file() else [below / name for below in _folders(folder)]
+        found = [place for place in places if place.is_file()]
+    if not found:
+        raise UserError(f"the picture {path} does not exist")
+    if len(found) > 1:
+        raise UserError(f"{found[0]} and {found[1]} are both called {name}; say in the table which is meant")
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"the picture {name} ends in none of {' '.join(sorted(ENDINGS))}; rename it")
+    return found[0]
 
 
 def _folders(folder: Path) -> list[Path]:

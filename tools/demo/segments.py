@@ -20,6 +20,7 @@ STANDS_OUT = 36  # of 255: by how much a pixel differs from the middle one of it
 GREYISH = 60  # of 255: colours less saturated are one
 HUES = 8
 LEAST = 40  # pixels of a segment
+MOST = 200  # segments, the largest, as those of noise have no end
 SAME = 0.8  # overlap (IoU) from which on two boxes are one
 SIDE, MARGIN = 64, 0.1  # pixels of a cut-out, and what it shows around the box, in sides of the box
 AT_ONCE = 128  # cut-outs
@@ -47,7 +48,7 @@ def segment(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for size, (y, x) in zip(sizes, ndimage.find_objects(numbered), strict=True):
             if size >= LEAST:
                 found.append((x.start, y.start, x.stop, y.stop, size))
-    found = np.array(sorted(found, key=lambda one: -one[4]), np.float32).reshape(-1, 5)
+    found = np.array(sorted(found, key=lambda one: -one[4])[:MOST], np.float32).reshape(-1, 5)
     kept: list[int] = []
     overlap = overlaps(found[:, :4], found[:, :4])
     for row in range(len(found)):

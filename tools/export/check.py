@@ -38,10 +38,10 @@ SIZES = (
 
 
 def draw(size: Size, words: int, region_width: int, seed: int) -> Inputs:
-    """A batch drawn at random: numbers of regions and words from one to the most, the last sample with one of each.
+    """A batch drawn at random: numbers of regions and words from one to the most.
 
     Args:
-        size: of the batch; where it is padded no sample but the first fills it.
+        size: of the batch; where it is padded, the first of several fills it and the last has one of each.
         words: size of the vocabulary.
         region_width: D.
         seed: of the drawing.
@@ -65,7 +65,7 @@ def draw(size: Size, words: int, region_width: int, seed: int) -> Inputs:
 def _pad(rng: np.random.Generator, size: Size, most: int) -> np.ndarray:
     real = rng.integers(1, most + 1, size.batch) if size.padded else np.full(size.batch, most)
     if size.padded:
-        real[-1] = 1
+        real[0], real[-1] = most, 1
     return np.arange(most) >= real[:, None]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import shlex
@@ -34,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing:
         remedy = "install them: .venv/bin/python -m pip install -e '.[export]'"
         raise UserError(f"make export needs the packages {' and '.join(missing)}; {remedy}")
-    task, trained = restore_alone(given.ckpt)
+    task, trained = restore_alone(given.ckpt, given.task)
     print(f"{given.ckpt}: {task.title}, width {trained.width}")
     written, names, off = _written(task, trained)
     beside = out.with_suffix(".json")
     facts = card(task, trained, out.name, inputs_of(task.region_width), names, off)
-    # Both are whole on the disk before either is in its place.
+    facts["sha256"] = hashlib.sha256(written).hexdigest()  # tells a file that is not the one these facts are of
     with atomic_write(beside) as text, atomic_write(out, "wb") as file:
         json.dump(facts, text, indent=2, ensure_ascii=False)
         text.write("\n")
@@ -69,4 +70,5 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--ckpt", type=home_path, metavar="FILE", help="the trained network, the best.pt of a retraining")
     add("--out", type=home_path, metavar="FILE", help="the ONNX file; the JSON beside it is called alike")
+    add("--task", help="the task, if the checkpoint does not name it")
     return parser

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -16,21 +15,6 @@ from tools.page.server import Part
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-class Wording(NamedTuple):
-    """How a task speaks of what it takes and gives."""
-
-    text: str = "Text"
-    several: bool = False  # pictures and texts meet each other
-    share: str = "share of the weight"  # what the number of a region is
-
-
-WORDINGS = {
-    "itm": Wording("Captions, one a line", several=True),
-    "vgd": Wording("Phrase", share="probability of being meant"),
-    "vqa": Wording("Question"),
-}
-
-
 def parts(predictor: Predictor, called: str) -> dict[str, Part]:
     """Every file of the page by its path; ``called`` is the network's name for people."""
     task = predictor.task
@@ -41,7 +25,7 @@ def parts(predictor: Predictor, called: str) -> dict[str, Part]:
         extractor=predictor.source.facts.get("extractor", ""),
         words=len(task.words) - len(SPECIAL),
         answers=len(task.labels),
-        wording=WORDINGS.get(task.name, Wording()),
+        wording=task.wording,
         most={"bytes": MOST_BYTES, "pictures": MOST_PICTURES, "texts": MOST_TEXTS},
     )
     style = (REPORT / "style.css").read_bytes() + (TEMPLATES / "page.css").read_bytes()
