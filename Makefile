@@ -9,7 +9,7 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check --editable '.[dev]'
 STEPS := /[MG]B\)|^ *(Installing|Building|Getting|Successfully)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vectors demo-data search retrain evidence profile pareto report runs draw show predict page export dataset features pack bench growth reproduce test test-slow lint clean
+.PHONY: help setup vectors demo-data search retrain evidence tabular profile pareto report runs draw show predict page export dataset features pack bench growth reproduce test test-slow lint clean
 
 # The flags that name data, and those both stages share; the configuration refuses what it does not know.
 comma := ,
@@ -36,6 +36,7 @@ help:
 	@echo "  make retrain GENO=...      train what was found        the same, and RUN=train|val|test CKPT"
 	@echo "  make evidence TASK=itm     searched against random     DATA DATASET VERSION MODEL PROFILE SPLIT FEAT SEED"
 	@echo "                             networks, and a verdict     BUDGET=hours JOBS DRY=1 SLURM GPU NW ARGS"
+	@echo "  make tabular               ways to search compared     on a small space of which every network is trained"
 	@echo "  make profile TASK=itm      what operations take here   DATA PROFILE MODEL GPU ARGS (for search.budget.latency)"
 	@echo "  make pareto TASK=itm       scores against costs        SPLIT ARGS=\"cost=parameters\""
 	@echo "  make report RUN=a,b,c      a page that compares runs   OUT=file.html (a search and a training end with their own)"
@@ -102,6 +103,9 @@ evidence: $(READY) $(if $(DATA),,$(DEMO))
 	@$(PY) -m evidence $(named) $(if $(SPLIT),--data.split='$(SPLIT)') $(if $(VERSION),--version='$(VERSION)') \
 		$(if $(GPU),--gpu='$(GPU)') $(if $(NW),--workers='$(NW)') $(if $(BUDGET),--budget='$(BUDGET)') \
 		$(if $(JOBS),--jobs='$(JOBS)') $(if $(DRY),--dry_run) $(if $(SLURM),--slurm $(foreach pair,$(SLURM),'$(pair)')) $(extra)
+
+tabular: $(READY)
+	@$(PY) -m benchmarks.tabular $(extra)
 
 profile: $(READY)
 	@$(PY) -m tools.profile $(named) $(if $(GPU),--gpu='$(GPU)') $(extra)

@@ -107,18 +107,17 @@ class Folder:
         """The search of a seed."""
         name = f"search-{seed}"
         own = (f"--seed={seed}", f"--genotypes={self.genotypes}")
-        return self._cell(
-            name, f"search, seed {seed}", "search", (*flags, *own), self.genotypes / task / f"{name}.json"
-        )
+        return self.cell(name, f"search, seed {seed}", "search", (*flags, *own), self.genotypes / task / f"{name}.json")
 
     def training(self, network: Genotype, seed: int, flags: Sequence[str], label: str) -> Cell:
         """The training of a network with a seed; the same for every group the network is in."""
         name = f"train-{key(network)}-{seed}"
         own = (f"--seed={seed}", f"--geno={self.genotypes / key(network)}.json")
         output = self.root / "ckpts" / "result_test" / f"metrics_{name}.json"
-        return self._cell(name, f"{label}, training seed {seed}", "retrain", (*flags, *own), output)
+        return self.cell(name, f"{label}, training seed {seed}", "retrain", (*flags, *own), output)
 
-    def _cell(self, name: str, label: str, program: str, flags: Sequence[str], output: Path) -> Cell:
+    def cell(self, name: str, label: str, program: str, flags: Sequence[str], output: Path) -> Cell:
+        """A run of a program that takes the options of a run."""
         files = RunFiles(RunOptions(version=name, resume=self._begun(name), logs=str(self.root)), program)
         command = ("-m", program, *flags, f"--version={name}", f"--logs={self.root}")
         return Cell(name, label, command, (files.last, files.log), output, files.checkpoints)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ from tasks.assemble import assemble
 from tasks.base import Task
 from tasks.find import find_task, task_names
 
+Finish = Callable[[Task, Config, SearchStage, RunFiles, RunLog, Path, Audit], None]
+
 
 @dataclass
 class SearchOptions(RunOptions):
@@ -52,8 +54,13 @@ class SearchOptions(RunOptions):
     genotypes: str = "genotypes/searched"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Search for a genotype of a task; ``python -m search --help`` explains every key."""
+def main(argv: Sequence[str] | None = None, finish: Finish | None = None) -> None:
+    """Search for a genotype of a task; ``python -m search --help`` explains every key.
+
+    Args:
+        argv: the command line.
+        finish: what is made of a trained supernet; by default the genotype and its files.
+    """
     config = load_config(
         "search",
         argv,
@@ -70,11 +77,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     runtime = start(config.top.gpu, config.top.seed, config.top.precision, config.search.width)
     allow_files(config.top.workers)
     with shortages_told(), RunFiles(config.top, f"{config.task.name}-search", ranks=runtime.ranks) as files:
-        run(config, budget, runtime, files, argv)
+        run(config, budget, runtime, files, argv, finish or leave_genotype)
     runtime.ranks.close()
 
 
-def run(config: Config, budget: Budget | None, runtime: Runtime, files: RunFiles, argv: Sequence[str] | None) -> None:
+def run(
+    config: Config,
+    budget: Budget | None,
+    runtime: Runtime,
+    files: RunFiles,
+    argv: Sequence[str] | None,
+    finish: Finish,
+) -> None:
     """Search, or go on, to the end."""
     ranks = runtime.ranks
     path = Path(config.top.genotypes) / config.task.name / f"{files.version}.json"
@@ -156,7 +170,7 @@ def describe(task: Task, architectures: int, stage: SearchStage, runtime: Runtim
     )
 
 
-def finish(
+def leave_genotype(
     task: Task, config: Config, stage: SearchStage, files: RunFiles, log: RunLog, path: Path, audit: Audit
 ) -> None:
     """Write the final genotype and its figure; show the table, how the search went and what to type next."""

@@ -23,7 +23,7 @@ def selected(stage: SearchStage) -> Genotype:
         Its genotype, with the supernet's numbers and the changes of the loss with another operation in a block.
     """
     supernet, judge = stage.supernet, judge_of(stage)
-    path = _selector(stage, judge).pick()
+    path = selector(stage, judge, stage.settings.selector).pick()
     swaps = [{name: list(change) for name, change in block.items()} for block in judge.swaps(path)]
     numbers = _numbers(stage, judge, path)
     found, encoder = stage.genotype(), len(supernet.encoder)
@@ -43,10 +43,11 @@ def judge_of(stage: SearchStage) -> Judge:
     return Judge(stage.supernet, batches, stage.supernet_loss, stage.runtime.seed)
 
 
-def _selector(stage: SearchStage, judge: Judge) -> Selector:
+def selector(stage: SearchStage, judge: Judge, name: str) -> Selector:
+    """The selector of that name, over a search that is trained."""
     tuner = Tuner(stage.supernet, stage.split, stage.loss, stage.settings, stage.runtime, stage.count)
     generator = stage.runtime.generator("selector")
-    return SELECTORS[stage.settings.selector](stage.supernet, judge, generator, tuner, stage.budget)
+    return SELECTORS[name](stage.supernet, judge, generator, tuner, stage.budget)
 
 
 def _numbers(stage: SearchStage, judge: Judge, path: Path) -> dict[str, float]:

@@ -10,9 +10,8 @@ from typing import IO, Any
 import numpy as np
 import pytest
 from browser import check_pages, numbers_of
+from cells_inside import run_inside
 
-import retrain.run
-import search.run
 from common.errors import UserError
 from common.files import write_json
 from evidence import runner
@@ -39,17 +38,7 @@ STUDY = ["--search_seeds=2", "--random=5"]
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Cells run in this process, whose imports are done; gives their command lines."""
     monkeypatch.chdir(tmp_path)
-    commands = []
-
-    def inside(cell: Program, lock: IO[Any]) -> tuple[SimpleNamespace, str]:
-        _, program, *flags = cell.command
-        commands.append([program, *flags])
-        {"search": search.run, "retrain": retrain.run}[program].main(flags)
-        return SimpleNamespace(poll=lambda: 0), ""
-
-    monkeypatch.setattr(Here, "start", staticmethod(inside))
-    monkeypatch.setattr(runner, "POLL_SECONDS", 0)
-    return commands
+    return run_inside(monkeypatch)
 
 
 @pytest.mark.parametrize("task", task_names())

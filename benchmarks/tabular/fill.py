@@ -1,0 +1,101 @@
+"""Train what the table holds, or go on with it: ``python -m benchmarks.tabular.fill --jobs 2``, a night or two."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.tabular import grid
+from benchmarks.tabular.table import SHIPPED, Search, Table
+from common import processor
+from common.arguments import Parser, expanded
+from common.errors import run
+from engine.run import commit, today
+from evidence.cells import Cell, Folder, key
+from evidence.locked import Locked
+from evidence.recipe import Recipe, read, sizes
+from evidence.results import score
+from evidence.runner import Runner
+from space.cost import genotype_cost
+
+VERSION, SEARCH = "tabular", "supernet"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train every architecture, then search in rounds; the table is written after each. Gives 1 if a cell failed."""
+    options = _options(argv)
+    recipe, folder = read((*grid.FLAGS, *options.flags)), Folder(options.logs, VERSION)
+    locked = Locked(0, recipe.identity, {}, None)
+    locked.kept_sizes(folder)
+    locked.save(folder)
+    runner = Runner(folder, options.jobs, lambda line: print(line, flush=True))
+    usual = grid.Way(recipe.search.search.estimator, recipe.search.search.sampler)
+    searches: list[Cell] = []
+    for cells in (_trainings(recipe, folder), *([*_searches(recipe, folder, one)] for one in grid.rounds(usual))):
+        failures = runner.run(cells)
+        for one in failures:
+            print(f"FAILED {one.cell.label}: {one.line} (all it said: {one.log}); the same command tries it again")
+        if failures:
+            return 1
+        searches += cells if cells[0].name.startswith(SEARCH) else []
+        collect(recipe, folder, searches).save(options.out)
+        print(
+            f"{'table':>12}  {options.out}: every architecture, {len(searches)} searches\nnext: make tabular",
+            flush=True,
+        )
+    return 0
+
+
+def _trainings(recipe: Recipe, folder: Folder) -> list[Cell]:
+    cells = []
+    for seed in grid.TRAINING_SEEDS:
+        for number, network in enumerate(grid.networks(recipe.search.space)):
+            folder.write_genotype(network.replace(task=recipe.task.name))
+            cells.append(folder.training(network, seed, recipe.retrain_flags, f"architecture {number}"))
+    return cells
+
+
+def _searches(recipe: Recipe, folder: Folder, wanted: Sequence[tuple[grid.Way, int]]) -> Iterator[Cell]:
+    for way, seed in wanted:
+        name = f"{SEARCH}-{way.estimator}-{way.sampler}-{seed}"
+        flags = (*recipe.search_flags, *way.flags, f"--seed={seed}", f"--genotypes={folder.genotypes}")
+        label = f"{way.estimator}, {way.sampler}, search seed {seed}"
+        output = folder.genotypes / recipe.task.name / f"{name}.json"
+        yield folder.cell(name, label, "benchmarks.tabular.supernet", flags, output)
+
+
+def collect(recipe: Recipe, folder: Folder, searches: Sequence[Cell]) -> Table:
+    """The table of all architectures, trained with every seed, and of searches that are done."""
+    space, metric = recipe.search.space, recipe.task.objective
+    networks = grid.networks(space)
+    trained = [[folder.done(f"train-{key(one)}-{seed}") for seed in grid.TRAINING_SEEDS] for one in networks]
+    return Table(
+        {"commit": commit(), "date": today(), "processor": processor.name(), "recipe": recipe.identity},
+        [space.encoder.candidates] * space.encoder.blocks,
+        [space.decoder.candidates] * space.decoder.blocks,
+        [genotype_cost(one.encoder, one.decoder, **sizes(recipe))["flops"] for one in networks],
+        [[score(one.output["metrics"], metric) for one in seeds] for seeds in trained],
+        float(np.median([one.seconds for seeds in trained for one in seeds])),
+        [Search(**folder.done(one.name).output, seconds=folder.done(one.name).seconds) for one in searches],
+    )
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m benchmarks.tabular.fill",
+        description="Train every architecture of a small space, and search in it in every way.",
+        epilog="Whatever else is said goes to search and retrain, such as --gpu=cpu.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="cells side by side")
+    parser.add_argument("--logs", type=expanded, default="logs", help="folder for everything a run writes")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="where the table goes")
+    options, options.flags = parser.parse_known_args(argv)
+    return options
+
+
+if __name__ == "__main__":
+    run(main)
