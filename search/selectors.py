@@ -149,6 +149,9 @@ class Halving(Selector):
     Successive halving (arXiv 1502.07943, algorithm 1), by the training loss over the second half of a round. A supernet
     cannot teach every candidate what takes long to learn; a path that has its weights to itself shows in a hundred
     steps or two whether it would learn it, but not in fewer, so that rounds are equally long.
+
+    Attributes:
+        rounds: what each path of a round lost over its second half.
     """
 
     finalists = 8
@@ -161,6 +164,7 @@ class Halving(Selector):
         alive = self._finalists(ranked)
         rounds, steps = (len(alive) - 1).bit_length(), max(1, self.tuner.planned_steps // self.share)
         running = {path: self.tuner.begin(path, rounds * steps) for path in alive}
+        self.rounds: list[dict[Path, float]] = []
         for number in range(1, rounds + 1):
             losses = dict.fromkeys(running, 0.0)
             turns = [(path, step) for path in running for step in range(steps)]
@@ -168,7 +172,8 @@ class Halving(Selector):
                 loss = running[path].step()
                 if step >= steps // 2:
                     losses[path] = losses[path] + loss
-            best = sorted(running, key=lambda path, losses=losses: _finite(losses[path]))
+            self.rounds.append({path: _finite(loss) for path, loss in losses.items()})
+            best = sorted(running, key=self.rounds[-1].__getitem__)
             running = {path: running[path] for path in best[: -(-len(best) // 2)]}
         return next(iter(running))
 

@@ -29,8 +29,9 @@ LEARNED = [[0.2, 0.7, 0.1], [0.6, 0.3, 0.1]]  # the most probable architecture i
 
 def table(picks: list[int], losses: list[float] | None = None) -> Table:
     """A table whose searches all know the truth, unless losses are given, and pick what is said."""
+    judged = [[loss - 1, loss + 1] for loss in losses or [-x for x in SCORES]]
     found = [
-        Search("full", "alpha", seed, losses or [-x for x in SCORES], LEARNED, {"argmax": 3, "exact": pick}, {}, 100.0)
+        Search("full", "alpha", seed, judged, LEARNED, {"argmax": 3, "exact": pick}, [], {}, 100.0)
         for seed, pick in enumerate(picks)
     ]
     timed = [dataclasses.replace(one, picking={"argmax": 0.0, "exact": 60.0}) for one in found]
@@ -129,7 +130,9 @@ def test_the_table_is_filled_and_gone_on_with(
         pytest.approx([1 / 3] * 3),
     )
     assert len(usual.losses) == 3 and set(usual.picks) == set(SELECTORS)
-    assert usual.picks["exact"] == int(np.argmin(usual.losses))
+    assert usual.picks["exact"] == int(np.argmin(np.mean(usual.losses, 1)))
+    assert usual.rounds[0].keys() == {"0", "1", "2"} and len(usual.rounds) == 2  # three, then two
+    assert str(usual.picks["halving"]) == min(usual.rounds[-1], key=usual.rounds[-1].get)
     assert usual.picks["argmax"] == int(np.argmax(usual.probabilities[1]))
     assert len(ran) == 8
     assert fill.main(argv) == 0 and len(ran) == 8

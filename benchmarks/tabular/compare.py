@@ -116,7 +116,7 @@ def _row(known: Truth, searches: Sequence[Search], selector: str) -> Row:
 def _merit(search: Search, selector: str) -> np.ndarray:
     """(n,) what the selector goes by, higher is better: the probability of an architecture, or its loss."""
     if selector != "argmax":
-        return -np.array(search.losses)
+        return -np.array(search.losses).mean(1)
     merit = np.zeros(1)
     for probabilities in search.probabilities:
         merit = np.add.outer(merit, np.log(np.maximum(probabilities, 1e-30))).ravel()

@@ -18,7 +18,7 @@ from engine.run import RunFiles
 from search import run
 from search.judge import Judge
 from search.selection import judge_of, selector
-from search.selectors import SELECTORS
+from search.selectors import SELECTORS, Halving
 from search.stage import SearchStage
 from search.supernet import Path
 from tasks.base import Task
@@ -57,15 +57,19 @@ def score(
     picks, seconds = {}, {}
     for name in SELECTORS:
         began = time.monotonic()
-        picks[name] = paths.index(selector(stage, known, name).pick())
+        chosen = selector(stage, known, name)
+        picks[name] = paths.index(chosen.pick())
         seconds[name] = time.monotonic() - began + (judging if name != "argmax" else 0.0)
+        if isinstance(chosen, Halving):
+            rounds = [{paths.index(path): loss for path, loss in one.items()} for one in chosen.rounds]
     found = {
         "estimator": config.search.estimator,
         "sampler": config.search.sampler,
         "seed": config.top.seed,
-        "losses": known.losses(paths).mean(1).tolist(),
+        "losses": known.losses(paths).round(5).tolist(),
         "probabilities": [block.probabilities.tolist() for block in blocks],
         "picks": picks,
+        "rounds": rounds,
         "picking": seconds,
     }
     write_json(path, found)

@@ -21,9 +21,10 @@ class Search:
         estimator: of alpha's gradient.
         sampler: of the paths that trained the weights.
         seed: of all that is random.
-        losses: of every architecture with its weights.
+        losses: of every architecture with its weights, on each part of the samples that judge.
         probabilities: of every block's candidates, encoder first.
         picks: by selector, the number of an architecture.
+        rounds: of halving, what each architecture that was still there lost.
         picking: seconds that each selector took.
         seconds: of all of it, every selector included.
     """
@@ -31,9 +32,10 @@ class Search:
     estimator: str
     sampler: str
     seed: int
-    losses: Sequence[float]
+    losses: Sequence[Sequence[float]]
     probabilities: Sequence[Sequence[float]]
     picks: Mapping[str, int]
+    rounds: Sequence[Mapping[str, float]]
     picking: Mapping[str, float]
     seconds: float
 
