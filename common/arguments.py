@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import NoReturn
 
 from common.errors import UserError
+
+# Flags of programs that the Makefile has a variable for, of the same name in capitals.
+VARIABLES = (
+    *("bs", "boxes", "ckpt", "count", "data", "dataset", "extractor", "feat", "features", "geno", "gpu", "json", "npz"),
+    *("nw", "out", "picture", "pictures", "port", "rm", "run", "seed", "skip-bad", "split", "table", "task", "text"),
+)
 
 
 def expanded(text: str) -> str:
@@ -32,4 +39,14 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UserError: always, with what argparse found wrong.
         """
+        if "MAKELEVEL" in os.environ:
+            raise UserError(f"command line: {_FLAG.sub(_as_variable, message)}; make help lists what there is")
         raise UserError(f"command line: {message}; --help lists what there is")
+
+
+_FLAG = re.compile(r"(?:argument )?--([a-z][a-z-]*)")
+
+
+def _as_variable(flag: re.Match[str]) -> str:
+    """A flag as whoever typed make knows it."""
+    return flag[1].upper().replace("-", "_") if flag[1] in VARIABLES else flag[0]

@@ -66,11 +66,19 @@ class Config(SimpleNamespace):
         parts = {key: dataclasses.asdict(value) for key, value in vars(self).items() if dataclasses.is_dataclass(value)}
         return {"task": self.task.name, **parts.pop("top"), **parts}
 
-    def make_arguments(self) -> str:
-        """What another make command has to say to meet the same data and sizes, such as `` DATA=root``, or nothing."""
-        said = {s.key: s.value for s in self.written if s.key in MAKE or s.key.startswith(("data.", "model."))}
-        words = [f"{MAKE[key]}={shlex.quote(value)}" for key, value in said.items() if key in MAKE]
-        if more := [f"{key}={value}" for key, value in said.items() if key not in MAKE]:
+    def make_arguments(
+        self, sections: tuple[str, ...] = ("data.", "model."), without: typing.Container[str] = ()
+    ) -> str:
+        """What another make command has to say to meet the same data and sizes, such as `` DATA=root``, or nothing.
+
+        Args:
+            sections: beginnings of the keys that the command knows.
+            without: make variables that mean something else to it.
+        """
+        made = {key: name for key, name in MAKE.items() if name not in without}
+        said = {s.key: s.value for s in self.written if s.key in made or s.key.startswith(sections)}
+        words = [f"{made[key]}={shlex.quote(value)}" for key, value in said.items() if key in made]
+        if more := [f"{key}={value}" for key, value in said.items() if key not in made]:
             words.append(f"ARGS={shlex.quote(' '.join(more))}")
         return "".join(f" {word}" for word in words)
 

@@ -25,7 +25,7 @@ def find_pictures(folder: Path, stems: Mapping[int, str]) -> dict[int, Path]:
         UserError: there is no such folder.
     """
     if not folder.is_dir():
-        raise UserError(f"the folder of pictures {folder} does not exist; name another with --pictures")
+        raise UserError(f"the folder of pictures {folder} does not exist; name another as PICTURES")
     images = {name: image for image, name in stems.items()}
     numbered = {image for image, name in stems.items() if number_in(name) == image}
     found: dict[int, Path] = {}

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import resource
+import shlex
 import shutil
 import signal
 import weakref
@@ -35,6 +36,7 @@ from readers.features import Features, Source, is_region_first, list_source, num
 FORMAT = 2  # 1 held image ids instead of stems
 REGIONS, INDEX, LOCK = "regions.npy", "index.npz", ".lock"
 JOURNAL = "journal"  # of an extraction that is not complete
+DATASET = "dataset.json"  # in a data root: what make dataset made of what
 CACHE = Path("logs/packed")  # where packs of a data root go that cannot be written
 PARALLEL_FROM = 500  # fewer files are read before worker processes have started
 MOST_WORKERS = 8
@@ -184,6 +186,10 @@ def _absent(folder: Path) -> str:
     begun = next((path for path in pack_places(folder) if (path / JOURNAL).exists()), None)
     if begun is not None:
         return f"the features of {folder} are begun in {begun} but not complete; type the same make features once more"
+    made = next((root for root in folder.parents if (root / DATASET).exists()), None)
+    if made is not None:
+        remedy = f"type make features DATA={shlex.quote(str(made))}"
+        return f"the pictures of {made} have no features in {folder} yet; {remedy}"
     if not folder.is_dir():
         return f"the feature folder {folder} does not exist; it should hold {layout}"
     below = sorted(path.parent.name for path in folder.glob("*/*.npz"))

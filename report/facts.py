@@ -97,7 +97,7 @@ class Run:
     Args:
         version: its name.
         folder: of its log.
-        stage: search or retrain.
+        stage: search, retrain, or of a trained network that was only scored val or test.
         state: done, running or stopped.
         task: name of the task.
         title: of the task, for people.
@@ -177,9 +177,10 @@ def run_of(folder: Path) -> Run:
     """
     left = read(folder)
     last = left.goes[-1] if left.goes else {}
+    remarks = _texts(last.get("remarks"))
     result = left.results[0] if left.results else {}
     settings = dict(flat(left.config))
-    stage = "search" if "search" in left.config else "retrain"
+    stage = "search" if "search" in left.config else _retrain_or_score(settings)
     genotype = left.found or (left.history[-1] if left.history else _trained(result))
     found = genotype if stage == "search" and genotype else None
     provenance = found.provenance if found else {}
@@ -210,8 +211,13 @@ def run_of(folder: Path) -> Run:
         leaks=int(max(left.metrics.get("leaks", {0: 0}).values())),
         said=_texts(last.get("diagnosis")),
         warnings=_texts(last.get("warnings")),
-        notes=(*_texts(last.get("remarks")), *_notes_of(left.results)),
+        notes=(*remarks, *(line for line in _notes_of(left.results) if line.partition(": ")[2] not in remarks)),
     )
+
+
+def _retrain_or_score(settings: Mapping[str, Any]) -> str:
+    run = settings.get("run")
+    return run if run in ("val", "test") else "retrain"
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -54,8 +54,10 @@ class Left:
 
     @property
     def over(self) -> bool:
-        """Whether the run came to its end."""
-        return any(name.startswith((f"{BEST}/", f"{PICKED}/")) for name in self.metrics)
+        """Whether the run came to its end, and did not only have its network scored meanwhile."""
+        if self.goes:
+            return "seconds" in self.goes[-1]
+        return bool(self.results) or any(name.startswith((f"{BEST}/", f"{PICKED}/")) for name in self.metrics)
 
 
 def read(folder: Path) -> Left:

@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(folders) == 1 and (folders[0] / FILE).exists():
         page = of_study(study_of(folders[0] / FILE), runs_in(folders[0]))
         print(f"report  {write(page, given.out or folders[0] / NAME)}")
+        print("next: make runs, which lists what can be laid beside each other: make report RUN=a,b,c")
         return
     runs = [run_of(folder) for folder in folders]
     if len(runs) == 1:
@@ -37,6 +38,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         studies = [study for logs in _roots(runs) for study in studies_of(logs, {run.task for run in runs})]
         path = write(of_several(runs, studies), given.out or given.logs / "report" / f"{_together(runs)}.html")
     print(f"report  {path}")
+    print(f"next: {_next(runs)}")
+
+
+def _next(runs: Sequence[Run]) -> str:
+    """What a run itself said in its end, or how it goes on; of several what their architectures cost."""
+    first = runs[0]
+    if len(runs) > 1:
+        return f"make pareto TASK={first.task}"
+    said = first.about.get("next")
+    if isinstance(said, str) and first.state == "done":
+        return said.removeprefix("next: ")
+    return f"the same command with RESUME=1 VERSION={first.version}" if first.state == "stopped" else "make runs"
 
 
 def folder_of(name: str, logs: Path) -> Path:

@@ -89,7 +89,11 @@ def _trained(run: Run) -> Iterator[str]:
     blocks = (
         f"{len(run.genotype.encoder)} encoder and {len(run.genotype.decoder)} decoder blocks" if run.genotype else ""
     )
-    yield f"A network for {_title(run)}{f' of {blocks}' if blocks else ''}, trained from scratch{_seed(run)}."
+    made = f"for {_title(run)}{f' of {blocks}' if blocks else ''}"
+    if run.stage != "retrain":
+        yield f"A network {made}, trained before ({run.setting('ckpt')}) and scored here on {run.stage}."
+        return
+    yield f"A network {made}, trained from scratch{_seed(run)}."
     if run.setting("retrain.epochs") is not None:
         epochs, width, batch, lr = (run.setting(f"retrain.{key}") for key in ("epochs", "width", "batch_size", "lr"))
         yield f"It was set to take {epochs} epochs with width {width}, batches of {batch}, rate {lr}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 train(config, genotype, runtime, files, argv)
             runtime.ranks.close()
         else:
-            evaluate(config, genotype, ckpt)
+            evaluate(config, genotype, ckpt, argv)
 
 
 def trained_network(argv: Sequence[str] | None) -> Path:
@@ -186,18 +187,25 @@ def beside_supernet(
     )
 
 
-def evaluate(config: Config, genotype: Genotype | None, ckpt: Path) -> None:
+def evaluate(config: Config, genotype: Genotype | None, ckpt: Path, argv: Sequence[str] | None) -> None:
     """Score a trained network on the validation split or on all test splits."""
     options: RetrainOptions = config.top
     # Scoring a run's own network adds to that run; scoring another file is a run of its own.
     options.resume = options.version is not None and options.ckpt is None
     runtime = start(options.gpu, options.seed, options.precision, width_of(ckpt))
     with RunFiles(options, f"{config.task.name}-{options.run}", may_resume=False, ranks=runtime.ranks) as files:
-        score(config, genotype, ckpt, runtime, files)
+        score(config, genotype, ckpt, runtime, files, argv)
     runtime.ranks.close()
 
 
-def score(config: Config, genotype: Genotype | None, ckpt: Path, runtime: Runtime, files: RunFiles) -> None:
+def score(
+    config: Config,
+    genotype: Genotype | None,
+    ckpt: Path,
+    runtime: Runtime,
+    files: RunFiles,
+    argv: Sequence[str] | None,
+) -> None:
     """Restore a trained network and report on it."""
     options: RetrainOptions = config.top
     with runtime.ranks.in_turn():
@@ -211,9 +219,24 @@ def score(config: Config, genotype: Genotype | None, ckpt: Path, runtime: Runtim
     files.create()
     log = RunLog(files.log) if runtime.ranks.first else Silence()
     log.leaks = len(audit.all_leaks)
+    if runtime.ranks.first and is_own(options):
+        log.config(scored_with(config))
+        about.note(files.log, "retrain", argv, runtime, task.identity)
+        about.add(files.log, title=task.title, objective=task.objective, audit=audit.as_dict())
     for line in audit.lines:
         log.info(line)
     report(config, task, ckpt, trained, runtime, splits, log, files, audit)
+
+
+def is_own(options: RetrainOptions) -> bool:
+    """Whether this is a run with a log of its own, and does not add to that of the training whose network it scores."""
+    return options.run == "train" or not options.resume
+
+
+def scored_with(config: Config) -> dict[str, Any]:
+    """The part of the configuration that scoring goes by; what trains a network says nothing of one that is trained."""
+    told = {key: value for key, value in config.as_dict().items() if key != "model"}
+    return {**told, "retrain": {"batch_size": config.retrain.batch_size}}
 
 
 Scores = dict[str, tuple[Split, Evaluation]]  # by the name of a split
@@ -244,13 +267,16 @@ def report(
         return
     if told:
         write_json(files.results / f"{DETAILS}{files.version}{part}.json", told, indent=None)
-    if config.top.run == "train":
-        about.add(files.log, seconds=runtime.clock.seconds())
+    if is_own(config.top):
+        about.add(files.log, threads=torch.get_num_threads(), seconds=runtime.clock.seconds())
     for what, where in [("network", ckpt), ("numbers", summary), *(("predictions", path) for path in written)]:
         log.info(f"{what:>12}  {where}")
     log.info(f"{'log':>12}  {files.log}")
     log.info(f"{'report':>12}  {leave(files.log)}")
-    log.info(f"next: {next_command(config, ckpt)}")
+    after = f"next: {next_command(config, task, ckpt, splits)}"
+    if is_own(config.top):
+        about.add(files.log, next=after)
+    log.info(after)
     log.close()
 
 
@@ -260,6 +286,7 @@ def score_splits(
     """Scores of a trained network, told as they come, and the files of predictions that the first process wrote."""
     scores: Scores = {}
     written: list[Path] = []
+    said = set(task.remarks if config.top.run == "train" else ())
     for name in splits:
         split = task.split(name)
         with runtime.part("test"), eval_mode(trained.model), runtime.autocast():
@@ -267,7 +294,8 @@ def score_splits(
         scores[name] = split, found
         if not runtime.ranks.first:
             continue
-        log.info(f"{task.title}, {name}" + "".join(f"\n{note}" for note in found.notes))
+        log.info("\n".join([f"{task.title}, {name}", *(note for note in found.notes if note not in said)]))
+        said.update(found.notes)
         if results := metrics_of(found):
             log.record(f"{BEST}/{name}", trained.epoch, results)
             log.info(metrics_table(results))
@@ -319,12 +347,14 @@ def details_of(
     return told
 
 
-def next_command(config: Config, ckpt: Path) -> str:
-    """What a user may want to type after these numbers."""
-    if config.top.run == "train":
-        # The network has the words and answers of the data it was trained on, so what chose them is said again.
-        return f"make retrain RUN=test CKPT={ckpt}{config.make_arguments()}"
-    return f"make retrain GENO={config.top.geno or '<another genotype>'} to train one, or make help"
+def next_command(config: Config, task: Task, ckpt: Path, scored: Sequence[str]) -> str:
+    """What a user may want to type after these numbers: the test, or where that was done a look at the answers."""
+    network = f"CKPT={shlex.quote(str(ckpt))}"
+    # The network has the words and answers of the data it was trained on, so what chose them is said again.
+    if not set(task.test_splits) <= set(scored):
+        return f"make retrain RUN=test {network}{config.make_arguments()}"
+    # SPLIT is what is shown there, and sizes are the checkpoint's.
+    return f"make show {network} SPLIT={scored[-1]}{config.make_arguments(('data.',), without=('SPLIT',))}"
 
 
 def metrics_table(metrics: Mapping[str, float]) -> Table:

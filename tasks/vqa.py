@@ -36,7 +36,7 @@ from space.network import Model, device_of
 from tasks.answers import AnswerTable, AnswerVocabulary, by_kind, normalise, of_kinds
 from tasks.base import COCO, Batch, Count, Evaluation, Output, Split, Task, Wording, in_batches
 from tasks.showcase import pooled, with_lines
-from tasks.vqa_notes import annotators, coverage, incomplete
+from tasks.vqa_notes import annotators, coverage, incomplete, is_vqa
 
 
 class Part(NamedTuple):
@@ -64,6 +64,7 @@ PARTS = {
 }
 TRAINED_ON = ("train", "train+val", "train+val+vg")
 TESTS = ("test", "test-dev")
+OWN_ANSWERS = "test_answers.json"  # to the test questions of a data set of one's own, as make dataset writes them
 SPLITS = ("train", "val", *TESTS)
 SHOWN = 3  # answers
 RIGHT = 0.95  # least accuracy of an answer that is shown as right: four of ten people gave it
@@ -210,9 +211,13 @@ class VisualQuestionAnswering(Task):
     def annotations(self, part: str) -> Annotations:
         """The annotations of a part, read once."""
         if part not in self._annotations:
-            path = self.texts / PARTS[part].annotations
-            self._annotations[part] = read_annotations(path, self.questions(part))
+            self._annotations[part] = read_annotations(self._answered(part), self.questions(part))
         return self._annotations[part]
+
+    def _answered(self, part: str) -> Path | None:
+        """The file of a part's annotations. VQA's of test are secret; a data set of one's own may have some."""
+        named, own = PARTS[part].annotations, self.texts / OWN_ANSWERS
+        return self.texts / named if named else own if part == "test" and own.exists() else None
 
     def _vocabulary(self) -> Vocabulary:
         """The words of train and val (so that SPLIT=train and train+val share them), and of vg if it is trained on.
@@ -251,12 +256,18 @@ class VisualQuestionAnswering(Task):
 
     def _notes(self, parts: Sequence[str]) -> list[str]:
         """What people should know of these parts."""
-        answers = {part: self._annotations[part].answers for part in parts if part in self._annotations}
-        beside_vqa = any(len(self.questions(part).ids) == PARTS[part].size for part in ("train", "val"))
-        notes = [*annotators(answers), *coverage(answers, self.answers, self.data.answer_min)]
+        read = {part: annotations.answers for part, annotations in self._annotations.items()}
+        answers = {part: read[part] for part in parts if part in read}
+        # Of everything that was read, so that a run that says it of several splits says one thing, and so once.
+        notes = [*annotators(read), *coverage(answers, self.answers, self.data.answer_min)]
         for part in filter(TESTS.__contains__, parts):
-            notes += incomplete(part, self.questions(part), PARTS[part].size, beside_vqa)
+            notes += incomplete(part, self.questions(part), PARTS[part].size, self._beside_vqa)
         return notes
+
+    @property
+    def _beside_vqa(self) -> bool:
+        """Whether train or val have as many questions as VQA v2's."""
+        return any(len(self.questions(part).ids) == PARTS[part].size for part in ("train", "val"))
 
     @property
     def test_splits(self) -> list[str]:
@@ -288,7 +299,7 @@ class VisualQuestionAnswering(Task):
         read = [self.questions(part) for part in parts]
         for questions in read:
             store.require(questions.images, f"the questions of {questions.path}")
-        known = [self.annotations(part) for part in parts if PARTS[part].annotations]
+        known = [self.annotations(part) for part in parts if self._answered(part)]
         answers = [given for annotations in known for given in annotations.answers]
         limit = self.data.max_tokens
         return Samples(
@@ -325,11 +336,12 @@ class VisualQuestionAnswering(Task):
             for question, answer in zip(samples.ids[rows].tolist(), given.tolist(), strict=True)
         ]
         if samples.answers is None:
-            size = PARTS[self.data.test_split].size
-            note = (
-                f"these {len(rows):,} questions come without answers; VQA's evaluation server scores predictions, but "
-                f"only of all {size:,} questions of its {self.data.test_split} split"
-            )
+            test = self.data.test_split
+            note = f"these {len(rows):,} questions come without answers, so there is no score"
+            if is_vqa(self.questions(test), self._beside_vqa):
+                note += (
+                    f"; VQA's evaluation server scores predictions of all {PARTS[test].size:,} questions of its {test}"
+                )
             return Evaluation({}, predictions=predictions, notes=[note, *samples.notes])
         accuracy = samples.answers.accuracy(rows, given)
         constant, chance = samples.answers.best_constant(rows)

@@ -18,9 +18,13 @@ IDS_PER_IMAGE = 1000  # VQA's question_id is 1000 * image_id + 0, 1, 2, ...
 
 
 def annotators(answers: Answers) -> list[str]:
-    """Which formula the accuracy is where other than ten people answered, and how many did."""
+    """Which formula the accuracy is where other than ten people answered, and how many did.
+
+    Nothing where one person answered each question, as in most data sets of one's own: accuracy is then what anybody
+    takes it for, the share of right answers.
+    """
     counts = Counter(len(given) for part in answers.values() for given in part)
-    if not counts.keys() - {ANNOTATORS}:
+    if len(counts) < 2 and counts.keys() <= {1, ANNOTATORS}:
         return []
     listed = [f"{n} {'answer' if n == 1 else 'answers'}: {many:,}" for n, many in counts.most_common(LISTED)]
     more = ", ..." if len(counts) > LISTED else ""
@@ -53,11 +57,21 @@ def coverage(answers: Answers, vocabulary: AnswerVocabulary, answer_min: int) ->
     return notes
 
 
+def is_vqa(questions: Questions, beside_vqa: bool) -> bool:
+    """Whether questions are VQA v2's: numbered as those, in a file that says so in its head or stands beside them.
+
+    Files of other data sets bear the same names, so these tell nothing.
+
+    Args:
+        questions: those of a part.
+        beside_vqa: whether train or val have as many questions as VQA v2's.
+    """
+    numbered = bool((questions.ids // IDS_PER_IMAGE == questions.images).all())
+    return numbered and (beside_vqa or HOME in questions.source)
+
+
 def incomplete(part: str, questions: Questions, size: int, beside_vqa: bool) -> list[str]:
     """That the evaluation server refuses a submission of these questions, if they are VQA v2's but not all of them.
-
-    Questions count as VQA v2's if they are numbered as VQA's, and their file says in its head that it is VQA's or
-    stands beside train or val of VQA v2's size. Files of other data sets bear the same names, so these tell nothing.
 
     Args:
         part: "test" or "test-dev".
@@ -65,8 +79,7 @@ def incomplete(part: str, questions: Questions, size: int, beside_vqa: bool) -> 
         size: how many VQA v2 has.
         beside_vqa: whether train or val have as many questions as VQA v2's.
     """
-    numbered = bool((questions.ids // IDS_PER_IMAGE == questions.images).all())
-    if len(questions.ids) == size or not numbered or not (beside_vqa or HOME in questions.source):
+    if len(questions.ids) == size or not is_vqa(questions, beside_vqa):
         return []
     return [
         f"warning: {part} has {len(questions.ids):,} questions, VQA v2 has {size:,}: the evaluation server refuses a "

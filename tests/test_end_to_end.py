@@ -192,7 +192,7 @@ def test_a_network_knows_its_task(demo: Path, capsys: pytest.CaptureFixture[str]
     command = [*settings("retrain", "itm", demo, "run"), "--data.hard_from=null"]
     retrain([*command, "--geno=a.json"])
     (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
-    assert said.startswith(f"next: make retrain RUN=test CKPT=logs/ckpts/run/best.pt DATA={demo}")
+    assert said.startswith(f"next: make show CKPT=logs/ckpts/run/best.pt SPLIT=test DATA={demo}")
     untold, best = command[1:], "logs/ckpts/run/best.pt"
     # What was trained says more than what it was searched for.
     retrain([*untold, "--run=val", "--geno=a.json"])

@@ -75,6 +75,9 @@ def test_another_command_can_say_what_this_one_said() -> None:
         "--model.dropout=0",
     ]
     assert load(*said).make_arguments() == " DATA='my data' PROFILE=mini ARGS='data.word_vectors=glove model.dropout=0'"
+    assert load(*said, "--data.split=train+val", task="vqa").make_arguments(("data.",), without=("SPLIT",)) == (
+        " DATA='my data' PROFILE=mini ARGS='data.word_vectors=glove data.split=train+val'"
+    )
     assert load().make_arguments() == ""
 
 

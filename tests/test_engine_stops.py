@@ -13,6 +13,7 @@ import tiny_vqa
 from engine import about
 from retrain import run as retraining
 from tools import reproduce
+from tools.runs import row
 
 SMALL = ["--task=vqa", "--profile=demo", "--gpu=cpu", "--data.word_vectors=null", "--data.answer_min=1"]
 SMALL += ["--model.pool_hidden=16", "--model.word_width=16", "--data.root=data", "--geno=small.json", "--version=a"]
@@ -39,7 +40,7 @@ def test_a_stop_while_it_is_tested_is_obeyed_and_gone_on_with(
     assert "all epochs are saved; go on with the same command and RESUME=1 VERSION=a" in said and "next:" not in said
     assert signal.getsignal(signal.SIGTERM) == before
     retraining.main([*SMALL, "--resume=true"])
-    assert "next: make retrain RUN=test" in capsys.readouterr().out
+    assert "next: make show CKPT=logs/ckpts/a/best.pt SPLIT=test PROFILE=demo DATA=data" in capsys.readouterr().out
 
 
 def in_this_process(command: list[str]) -> int:
@@ -63,7 +64,7 @@ def test_a_run_says_what_it_ran_with_and_is_run_again(
     assert reproduce.main(["--run=logs/log/a"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("running a again as a-again\n")
-    assert said.endswith("every number, genotype and weight is equal, bit for bit\n")
+    assert said.endswith("weight is equal, bit for bit\nnext: make report RUN=a,a-again\n")
 
     # Another seed stands for whatever else may differ; what is noted of another torch is named.
     noted = json.loads(Path("logs/log/a/run.json").read_text())
@@ -76,6 +77,30 @@ def test_a_run_says_what_it_ran_with_and_is_run_again(
     assert "numbers: " in said and "differ, first train/loss of epoch 1: " in said and "again a-again-2" not in said
     assert "weights: " in said and "tensors of logs/ckpts/a/best.pt and logs/ckpts/a-again-2/best.pt differ" in said
     assert "may be because of versions ({" in said and "'torch': '1.0'" in said
+
+
+def test_scoring_a_network_is_a_run_that_is_listed_as_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    retraining.main(SMALL)
+    scoring = [*SMALL[:-6], "--ckpt=logs/ckpts/a/best.pt"]  # without genotype and sizes
+    retraining.main([*scoring, "--run=val", "--version=b"])
+    retraining.main([*scoring, "--run=test", "--version=c"])  # the answers are secret, so there is no score
+    listed = {name: row(Path("logs/log") / name)[1:-1] for name in "abc"}
+    score = listed["a"][-1]
+    assert score.startswith("accuracy ") and listed == {
+        "a": ("vqa", "retrain", "done", score),
+        "b": ("vqa", "val", "done", score),
+        "c": ("vqa", "test", "done", ""),
+    }
+    page = Path("logs/log/b/report.html").read_text()
+    assert "trained before (logs/ckpts/a/best.pt) and scored here on val" in page and "trained from scratch" not in page
+    retraining.main([*SMALL, "--run=val"])  # adds to the training, which stays one
+    assert len(about.goes(Path("logs/log/a"))) == 1 and row(Path("logs/log/a"))[2] == "retrain"
+    monkeypatch.setattr(reproduce, "run_again", in_this_process)
+    capsys.readouterr()
+    assert reproduce.main(["--run=logs/log/b"]) == 0
+    assert "every number, genotype and weight is equal" in capsys.readouterr().out
 
 
 def _unnoted() -> None:

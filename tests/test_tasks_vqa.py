@@ -156,9 +156,7 @@ def test_one_answer_a_question_counts_in_full(root: Path, monkeypatch: pytest.Mo
     task = make(root)
     found = evaluated(task, monkeypatch, "no")
     assert found.metrics == {"accuracy": 37.5, "other": 0.0, "yes/no": 75.0}
-    said = "not all questions of val have 10 answers (questions with 1 answer: 16);"
-    assert any(said in note for note in found.notes)
-    assert any("of train and val have 10 answers (questions with 1 answer: 64);" in line for line in task.remarks)
+    assert not any("have 10 answers" in note for note in [*found.notes, *task.remarks])  # right or wrong, as anywhere
     assert task.split("train").batch(np.arange(48)).targets["scores"].max(1)[0].min() == 1
 
 

@@ -16,6 +16,8 @@ VOCABULARY = AnswerVocabulary(["2", "a", "yes"])
 
 def test_ten_answers_are_nothing_to_tell() -> None:
     assert annotators({"train": [["yes"] * 10] * 3, "val": [["no"] * 10]}) == annotators({}) == []
+    assert annotators({"train": [["yes"]] * 3, "val": [["no"]]}) == []  # right or wrong, as one expects
+    assert annotators({"train": [["yes"] * 3] * 3}) and annotators({"train": [["yes"]], "val": [["no"] * 10]})
 
 
 def test_other_numbers_of_answers_are_counted() -> None:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_pictures
 
@@ -14,6 +15,7 @@ from tasks.find import find_task
 from tools import features
 from tools.dataset.divide import divide
 from tools.dataset.make import main
+from tools.pack import main as pack
 
 COUNT = 12
 ROWS = {
@@ -236,6 +238,72 @@ def test_nothing_of_other_origin_is_overwritten(pictures: Path) -> None:
         make("itm", table("itm"))
 
 
+@pytest.mark.parametrize("task", ROWS)
+def test_what_a_user_put_beside_what_was_made_stays(task: str, pictures: Path) -> None:
+    root = make(task, table(task))
+    made = {path for path in root.rglob("*") if path.is_file()} - {root / "samples.png", root / "dataset.json"}
+    texts = next(path for path in made if not path.is_symlink())
+    notes = texts.with_name("notes.txt")
+    notes.write_text("mine")
+    texts.write_text("stale")
+    make(task, table(task))
+    assert notes.read_text() == "mine" and texts.read_text() != "stale"
+    other = "vqa" if task == "itm" else "itm"
+    make(other, table(other))
+    assert [path for path in root.rglob("*") if path in made and path.suffix != ".png"] == [] and notes.exists()
+    before = set(root.rglob("*"))
+    with pytest.raises(UserError, match="is there and was not made by this command; move it elsewhere"):
+        make(task, table(task))
+    assert set(root.rglob("*")) == before
+    notes.unlink()
+    notes.parent.rmdir()
+    if notes.parent.parent != root:
+        notes.parent.parent.rmdir()
+    mine = root / "images" / "mine.png"
+    mine.symlink_to(pictures.resolve() / "000.png")
+    with pytest.raises(UserError, match="root/images/mine.png is there and was not made by this command"):
+        make(task, table(task))
+    assert mine.is_symlink() and len(list((root / "images").rglob("*.png"))) == COUNT + 1
+
+
+def test_a_picture_that_cannot_be_read_is_one_line_however_many_rows_name_it(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "bad.png").write_bytes(b"words")
+    path = table("itm", "bad.png,one", "gone.png,one", "bad.png,two", "bad.png,three")
+    with pytest.raises(UserError, match=rf"4 of {COUNT + 4} rows are wrong"):
+        make("itm", path)
+    bad, gone = capsys.readouterr().out.splitlines()
+    assert bad.startswith(f"t.csv line {COUNT + 2}: ") and bad.endswith("(3 rows name it, this is the first)")
+    assert gone.startswith(f"t.csv line {COUNT + 3}: ") and "rows name it" not in gone
+
+
+def test_what_is_missing_is_named_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    with pytest.raises(UserError, match="required: --pictures, --table, --data; --help lists"):
+        main(["--task=vqa"])
+    monkeypatch.setenv("MAKELEVEL", "1")
+    with pytest.raises(UserError, match="required: PICTURES, TABLE, DATA; make help lists"):
+        main(["--task=vqa"])
+    with pytest.raises(UserError, match="line: SEED: invalid int value: 'x'"):
+        main(["--task=vqa", "--seed=x"])
+
+
+def test_answers_to_test_are_scored_and_one_answer_a_question_is_nothing_to_tell(pictures: Path) -> None:
+    rows = [f"{n:03d}.png,what is it?,{'yes' if n % 2 else 'no'}" for n in range(COUNT)]
+    Path("t.csv").write_text("\n".join(["image,question,answer", *rows]))
+    root = make("vqa", Path("t.csv"))
+    features.main([f"--data={root}", "--extractor=tiny_pictures:Quarters", "--nw=0", "--gpu=cpu"])
+    made = task_on("vqa", root)
+    test = made.split("test")
+    assert test.samples.answers is not None and not any("have 10 answers" in line for line in made.remarks)
+    told = json.loads((root / "vqa" / "test_answers.json").read_text())["annotations"]
+    right = np.array([made.answers.ids[one["answers"][0]] for one in told])
+    assert test.samples.answers.accuracy(test.rows, right).tolist() == [1, 1]
+    (root / "vqa" / "test_answers.json").unlink()
+    assert task_on("vqa", root).split("test").samples.answers is None
+
+
 def test_features_of_pictures_that_had_other_numbers_are_forgotten(pictures: Path) -> None:
     root = make("itm", table("itm"))
     features.main([f"--data={root}", "--extractor=tiny_pictures:Quarters", "--nw=0", "--gpu=cpu"])
@@ -244,8 +312,10 @@ def test_features_of_pictures_that_had_other_numbers_are_forgotten(pictures: Pat
     lines = Path("t.csv").read_text().splitlines()
     Path("t.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
     make("itm", Path("t.csv"))
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="have no features in .* yet; type make features DATA=root"):
         task_on("itm", root)
+    with pytest.raises(UserError, match="no npz anywhere under root; make features DATA=root makes"):
+        pack(["--data=root"])
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 1, 1, 1), (1, 1, 9), (4, 4, 4)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import runpy
@@ -120,7 +121,7 @@ def test_samples_of_every_task_give_what_the_task_makes_of_them(
     else:
         np.testing.assert_allclose(given[0], made.squeeze(1) if name == "itm" else made.sigmoid(), **close)
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["network.json", "network.onnx"]
-    assert "tools/use_onnx.py" in capsys.readouterr().out
+    assert f"next: .venv/bin/python tools/use_onnx.py {tmp_path}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", task_names())
@@ -153,6 +154,41 @@ def test_the_example_reads_a_text_as_the_task_does(
         index = inputs._replace(image_index=torch.zeros(1, dtype=torch.int64))
         box = json.loads(said.splitlines()[0].removeprefix("box "))
         np.testing.assert_allclose(box, predicted_boxes(*made, index)[0], rtol=1e-5, atol=1e-2)
+
+
+def test_the_example_says_what_is_no_network_and_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.onnx").write_bytes(b"a network")
+    facts = {
+        "texts": {"segmenter": None, "typography": {}, "punctuation": {}, "at_most": None, "words": [], "unknown": 1}
+    }
+    facts |= {"regions": {"at_most": None, "width": 2}, "sha256": hashlib.sha256(b"a network").hexdigest()}
+    Path("a.json").write_text(json.dumps(facts))
+    Path("folder").mkdir()
+    Path("foreign.onnx").write_bytes(b"")
+    Path("foreign.json").write_text('{"answers": []}')
+    Path("picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    wide = {"x": np.ones((3, 4)), "bbox": np.ones((4, 4)), "image_h": 9, "image_w": 9}
+    np.savez("wide.npz", **wide)
+    np.savez("bare.npz", x=np.ones(3))
+    no_network, no_image = (
+        "must be the two files that make export wrote",
+        "must be region features of an image, of width 2",
+    )
+    for given, said in (
+        (["a.onnx"], "say which network and which image: python tools/use_onnx.py network.onnx image.npz some words"),
+        (["none.onnx", "wide.npz"], no_network),
+        (["folder", "wide.npz"], no_network),
+        (["/", "wide.npz"], no_network),
+        (["foreign.onnx", "wide.npz"], no_network),
+        *((["a.onnx", name], no_image) for name in ("none.npz", "folder", "picture.png", "wide.npz", "bare.npz")),
+    ):
+        monkeypatch.setattr(sys, "argv", ["use_onnx.py", *given, "red"])
+        if len(given) == 1:
+            sys.argv.pop()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(EXAMPLE))
+        assert said in ended.value.code and "\n" not in ended.value.code
 
 
 def test_the_facts_are_those_of_the_task(demo: Path, tmp_path: Path) -> None:

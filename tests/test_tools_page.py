@@ -138,6 +138,30 @@ def test_a_request_says_its_length_and_is_not_too_large(page: tuple[Predictor, S
         refused(413, "more than 40 MB", ask(server, Content_Length=length))
 
 
+def test_a_refused_upload_is_taken_so_that_its_sender_reads_the_sentence(
+    page: tuple[Predictor, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, server = page
+    monkeypatch.setattr(module, "MOST_BYTES", 1_000_000)
+    host, upload = f"127.0.0.1:{server.server_port}", bytes(8_000_000)  # more than the sockets hold between them
+    for path, origin, length, said in (
+        ("/predict", f"http://{host}", len(upload), b" 413 "),
+        ("/predict", "http://evil.example", len(upload), b" 403 "),
+        ("/nothing", f"http://{host}", len(upload), b" 404 "),
+        ("/predict", f"http://{host}", "", b" 411 "),
+    ):
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nContent-Length: {length}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as browser:
+            browser.sendall(head.encode() + upload)  # all of it before anything is read
+            with browser.makefile("rb") as reply:
+                assert said in reply.readline() and b'{"error": ' in reply.read()
+    monkeypatch.setattr(module, "MOST_DRAINED", 100_000)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as browser, pytest.raises(OSError):
+        browser.sendall(head.encode() + upload)
+        browser.recv(1000)
+        browser.sendall(upload)
+
+
 def test_whoever_sends_slowly_is_not_waited_for(
     page: tuple[Predictor, Server], files: list[tuple[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,8 @@ def test_the_command_draws_and_names_the_front(capsys: pytest.CaptureFixture[str
     main(["--task=vqa"])
     lines = capsys.readouterr().out.splitlines()
     starred = {run for run in ("run0", "run1", "run2") for line in lines if run in line and "*" in line}
-    assert starred == {"run0", "run2"} and "figure  logs/pareto/vqa.svg" in lines[-1]
+    assert starred == {"run0", "run2"} and "figure  logs/pareto/vqa.svg" in lines[-2]
+    assert lines[-1] == "next: make report RUN=run0,run2"
     drawn = Path("logs/pareto/vqa.svg").read_text()
     main(["--task=vqa"])
     assert Path("logs/pareto/vqa.svg").read_text() == drawn and "<svg" in drawn

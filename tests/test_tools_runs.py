@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 import tiny_run
+from rich.console import Console
 
 from common.errors import UserError
 from common.lock import held
-from tools.runs import files_of, main, row
+from tools.runs import files_of, listed, main, row
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +29,9 @@ def test_a_row_says_task_stage_state_score_and_time() -> None:
     assert row(folder) == ("trained", "vgd", "retrain", "done", "accuracy 81.50 (testA)", "18 s")
     (folder / "run.json").write_text("{")
     assert row(folder) == ("trained", "", "", "damaged", "", "")
+    for path in folder.iterdir():  # a scoring of an earlier state of this program left nothing here
+        path.unlink()
+    assert row(folder) == ("trained", "vgd", "retrain", "done", "accuracy 81.50 (testA)", "")
 
 
 def test_runs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,6 +42,26 @@ def test_runs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     said = capsys.readouterr().out
     assert "found" in said and "trained" in said
+
+
+def test_a_usual_run_is_a_line_of_80_columns_and_of_others_only_the_name_is_cut() -> None:
+    usual = [
+        (f"{task}-retrain-20261127-075500", task, "retrain", state, f"{score} (test)", time)
+        for task, state, score, time in (
+            ("vgd", "done", "accuracy 94.00", "12.6 h"),
+            ("itm", "stopped", "rsum 442.10", "59 min"),
+            ("vqa", "running", "accuracy 83.40", "1.0 h"),
+        )
+    ]
+    shown = io.StringIO()
+    Console(file=shown, width=80).print(listed(usual))
+    lines = shown.getvalue().splitlines()
+    assert len(lines) == 4
+    assert all(" ".join(each).split() == line.split() for each, line in zip(usual, lines[1:], strict=True))
+    shown = io.StringIO()
+    Console(file=shown, width=80).print(listed([("a" * 60, *usual[0][1:])]))
+    first, *more = shown.getvalue().splitlines()[1:]
+    assert first.split()[1:] == " ".join(usual[0][1:]).split() and set("".join(more)) == {"a", " "}
 
 
 def test_a_run_is_removed_after_a_yes_and_its_genotype_and_other_runs_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,9 @@ def search(version: str = "found", go: dict[str, Any] | None = None, **settings:
     return _write(version, config, [GO if go is None else go], lines)
 
 
-def training(version: str = "trained", seed: int = 0, metrics: dict[str, Any] | None = None) -> Path:
+def training(
+    version: str = "trained", seed: int = 0, metrics: dict[str, Any] | None = None, go: dict[str, Any] | None = None
+) -> Path:
     """A training under logs/; the folder of its log."""
     metrics = metrics or {"testA": {"accuracy": 81.5, "how many": 33.25}, "testB": {"accuracy": 70.0625}}
     result = {
@@ -106,7 +108,7 @@ def training(version: str = "trained", seed: int = 0, metrics: dict[str, Any] | 
     config = {"task": "vgd", "version": version, "seed": seed, "retrain": {"epochs": 4, "width": 64, "lr": 1e-3}}
     lines = [{"epoch": e, "train/loss": 1.0 / e, "val/accuracy": [70.0, 75.0, 80.5, 79.0][e - 1]} for e in _epochs()]
     lines += [{"epoch": 3, "best/testA/accuracy": 81.5}]
-    return _write(version, config, [GO], lines)
+    return _write(version, config, [GO if go is None else go], lines)
 
 
 def scored() -> Scored:

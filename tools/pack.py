@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.arguments import Parser, home_path
 from common.errors import UserError, run
-from readers.feature_pack import open_pack
+from readers.feature_pack import DATASET, open_pack
 
 MARKS = {"itm": "itm", "vqa": "vqa", "vgd": "refs"}  # the folder of a data root that tells a task's data are there
 
@@ -30,6 +31,9 @@ def feature_folders(root: Path) -> list[Path]:
         if real not in seen and any(name.endswith(".npz") for name in files):
             found.append(Path(here))
         seen.add(real)
+    if not found and (root / DATASET).exists():
+        remedy = f"make features DATA={shlex.quote(str(root))} makes features and packs them"
+        raise UserError(f"no npz anywhere under {root}; {remedy}")
     if not found:
         raise UserError(f"no npz anywhere under {root}; data/README.md shows where feature folders belong")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from tools.pareto_figure import draw
 
 COSTS = ("flops", "parameters")
 MARK = "metrics_"
+LOGS = Path("logs")
 KEYS = {"task", "checkpoint", "date", "data"}
 CELL = "train-"  # what the trainings of a study are called
 
@@ -144,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--task", required=True, help="name of a task, or the dotted name of a module of your own")
     parser.add_argument("--cost", choices=COSTS, default=COSTS[0], help="what is counted of the backbone")
     parser.add_argument("--split", help="the split that counts; by default those that most networks were scored on")
-    parser.add_argument("--logs", type=home_path, default=Path("logs"), help="where runs write")
+    parser.add_argument("--logs", type=home_path, default=LOGS, help="where runs write")
     given = parser.parse_args(arguments)
     task = find_task(given.task)[0]
     networks, without = trained(given.logs, task.name, task.objective, given.cost)
@@ -166,6 +168,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = f"{task.objective} on {', '.join(splits)}"
     path = draw(points, best, given.cost, where, given.logs / "pareto" / f"{task.name}.svg")
     print(f"figure  {path}")
+    print(f"next: {_next(best, given.logs)}")
+
+
+def _next(best: Sequence[Point], logs: Path) -> str:
+    """The page of the runs on the front, or where all are of studies that of the first one's study."""
+    own = [point.name for point in best if "/" not in point.name] or [best[0].name.partition("/")[0]]
+    elsewhere = f" ARGS={shlex.quote(f'logs={logs}')}" if logs != LOGS else ""
+    return f"make report RUN={shlex.quote(','.join(dict.fromkeys(own)))}{elsewhere}"
 
 
 def _few(names: Sequence[str], most: int = 5) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.ckpt is None:
         raise UserError("nobody to ask without CKPT=<the best.pt of a retraining>")
     if not 1 <= given.best <= MOST_ANSWERS:
-        raise UserError(f"--best={given.best} must be 1 to {MOST_ANSWERS}")
+        raise UserError(f"best={given.best} must be 1 to {MOST_ANSWERS}")
     predictor = Predictor.load(
         given.ckpt, one_device(given.gpu), extractor=given.extractor, features=given.features, task=given.task
     )
@@ -69,6 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         about = {"checkpoint": str(given.ckpt), "task": predictor.task.name, "extractor": dict(predictor.source.facts)}
         write_json(numbers, {**about, **as_records(found, names)})
         print(f"numbers  {numbers}")
+    print(f"next: {_next(given)}")
+
+
+def _next(given: Namespace) -> str:
+    """The same network in a browser."""
+    named = ("ckpt", "extractor", "features", "task")
+    said = {name.upper(): str(value) for name in named if (value := getattr(given, name)) is not None}
+    return "make page " + " ".join(f"{name}={shlex.quote(value)}" for name, value in said.items())
 
 
 def _of_all(given: Namespace, predictor: Predictor) -> Asked:

@@ -6,6 +6,7 @@ import argparse
 import itertools
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from common.arguments import Parser, home_path
 from common.errors import UserError, run
 from common.yaml_files import read_yaml
 from engine import about, checkpoint
-from engine.run import RunFiles
+from engine.run import RunFiles, RunOptions
 from genotypes.genotype import load
 
 PROJECT = Path(__file__).parents[1]
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(line)
     if lines:
         print(why(before, about.goes(folder.with_name(again))[-1]))
+    elsewhere = "" if logs == Path(RunOptions.logs) else f" ARGS={shlex.quote(f'logs={logs}')}"
+    print(f"next: make report RUN={folder.name},{again}{elsewhere}")
     return 1 if lines else 0
 
 
@@ -78,7 +81,7 @@ def settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from settings(value, f"{prefix}{key}.")
-        elif prefix or key not in OF_THE_RUN:
+        elif prefix or (value is not None and key not in OF_THE_RUN):
             yield f"--{prefix}{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
@@ -92,7 +95,7 @@ def differences(config: Mapping[str, Any], logs: Path, first: str, second: str) 
             yield f"genotype: {paths[0]} and {paths[1]} hold other operations"
         elif one.probabilities != other.probabilities:
             yield "genotype: the same operations, with other probabilities"
-    else:
+    elif config["run"] == "train":
         yield from _weights(*(RunFiles.best_of(logs, name) for name in (first, second)))
 
 

@@ -34,10 +34,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = versions(given.logs)
     if not names:
         raise UserError(f"there are no runs under {given.logs} yet; make search TASK=itm begins one")
-    table = Table(*HEAD)
-    for name in track(names, "reading runs"):
-        table.add_row(*row(given.logs / "log" / name))
-    Console(highlight=False).print(table)
+    Console(highlight=False).print(listed([row(given.logs / "log" / name) for name in track(names, "reading runs")]))
+
+
+def listed(rows: Iterable[tuple[str, ...]]) -> Table:
+    """The rows as a table without lines, of which a usual one is no wider than 80 columns; only names are ever cut."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for head in HEAD:
+        table.add_column(head, no_wrap=head not in ("run", "task"), overflow="fold")
+    for each in rows:
+        table.add_row(*each)
+    return table
 
 
 def versions(logs: Path) -> list[str]:
@@ -71,8 +78,7 @@ def _best(found: Run) -> str:
 def _time(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds else ""
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    return f"{seconds / 3600:.1f} h" if seconds >= 3570 else f"{seconds / 60:.0f} min"
 
 
 def remove(logs: Path, version: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = draw_sheet(shown, pictures, Path(options.out) / f"{ckpt.resolve().parent.name}-{options.split}.png")
     missing = sum(image not in pictures for image in ids)
     if missing:
-        print(f"note: {missing} of {len(ids)} pictures are not under {folder}; name their folder with --pictures")
+        print(f"note: {missing} of {len(ids)} pictures are not under {folder}; name their folder as PICTURES")
     print(f"figure  {path}")
+    asked = "PICTURE=<a picture> TEXT=<a text> asks it about others"
+    print(f"next: make predict CKPT={shlex.quote(str(ckpt))} {asked}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from common.files import atomic_write, write_json
 from tasks.itm import LAYOUTS
 from tasks.vgd import FEATURES as VGD_FEATURES
 from tasks.vqa import FEATURES as VQA_FEATURES
-from tasks.vqa import PARTS
+from tasks.vqa import OWN_ANSWERS, PARTS
 from tools.dataset.samples import Sample
 
 Ids = Mapping[str, int]  # image id by name of the picture
@@ -30,6 +30,7 @@ class Layout(NamedTuple):
     features: str  # folder
     parts: Mapping[str, str]  # by split the folder in it, "" where all splits share one
     write: Callable[[Path, Splits, Ids, Mapping[str, Size]], None]
+    files: Callable[[Iterable[str]], list[str]]  # what it writes for such splits, below the root
     arguments: str = ""  # of make, for the task to read it
     texts: str = ""  # folder of what is written
 
@@ -37,6 +38,24 @@ class Layout(NamedTuple):
 def picture_name(number: int) -> str:
     """What the picture of an image is called, without its ending."""
     return f"{number:012d}"
+
+
+def _itm_files(splits: Iterable[str]) -> list[str]:
+    flickr = LAYOUTS["flickr"]
+    names = [f"{flickr.splits[split]}_{kind}.txt" for split in splits for kind in ("caps", "ids")]
+    return [flickr.ids[0], *(f"{flickr.texts[0]}/{name}" for name in names)]
+
+
+def _vqa_files(splits: Iterable[str]) -> list[str]:
+    return [f"vqa/{name}" for split in splits for name in (PARTS[split].questions, _annotations(split))]
+
+
+def _annotations(split: str) -> str:
+    return PARTS[split].annotations or OWN_ANSWERS
+
+
+def _vgd_files(splits: Iterable[str]) -> list[str]:
+    return [f"refs/refcocog/{split}.json" for split in splits]
 
 
 def _write_itm(root: Path, splits: Splits, ids: Ids, sizes: Mapping[str, Size]) -> None:
@@ -61,9 +80,7 @@ def _write_vqa(root: Path, splits: Splits, ids: Ids, sizes: Mapping[str, Size]) 
             asked.append({**own, "question": one.text})
             answered.append({**own, "answers": list(one.answers)})
         write_json(root / "vqa" / PARTS[split].questions, {"questions": asked}, indent=None)
-        # Those of test are read by nothing here: they are for whoever scores the submission.
-        name = PARTS[split].annotations or "test_answers.json"
-        write_json(root / "vqa" / name, {"annotations": answered}, indent=None)
+        write_json(root / "vqa" / _annotations(split), {"annotations": answered}, indent=None)
 
 
 def _write_vgd(root: Path, splits: Splits, ids: Ids, sizes: Mapping[str, Size]) -> None:
@@ -80,7 +97,7 @@ def _write_vgd(root: Path, splits: Splits, ids: Ids, sizes: Mapping[str, Size]) 
 
 _VQA_PARTS = {split: PARTS[split].features[0] for split in ("train", "val", "test")}
 OWN = {
-    "itm": Layout(LAYOUTS["flickr"].features[0], {}, _write_itm, texts="itm"),
-    "vqa": Layout(VQA_FEATURES[0], _VQA_PARTS, _write_vqa, texts="vqa"),
-    "vgd": Layout(VGD_FEATURES["vg_woref"][0], {}, _write_vgd, " DATASET=refcocog", "refs"),
+    "itm": Layout(LAYOUTS["flickr"].features[0], {}, _write_itm, _itm_files, texts="itm"),
+    "vqa": Layout(VQA_FEATURES[0], _VQA_PARTS, _write_vqa, _vqa_files, texts="vqa"),
+    "vgd": Layout(VGD_FEATURES["vg_woref"][0], {}, _write_vgd, _vgd_files, " DATASET=refcocog", "refs"),
 }

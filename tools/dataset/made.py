@@ -6,9 +6,8 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import read_json
+from readers.feature_pack import DATASET
 from tools.dataset.layouts import OWN
-
-DATASET = "dataset.json"  # what was made of what
 
 
 def made_for(root: Path) -> str | None:

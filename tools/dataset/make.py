@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from common.arguments import Parser, home_path
 from common.errors import UserError, run
-from common.files import read_json, write_json
+from common.files import write_json
 from common.progress import track
 from outcome.samples import Box, Line, Prediction
 from pictures.alike import Look, group_alike, look_at
-from pictures.finding import PICTURES
 from pictures.reading import read_picture
-from readers.feature_pack import INDEX, pack_places
+from readers.feature_pack import DATASET, INDEX, pack_places
 from tasks.find import find_task
 from tasks.vqa import VqaData
 from tools.dataset.divide import divide
-from tools.dataset.layouts import OWN, Layout, Size, picture_name
-from tools.dataset.made import DATASET, made_for
+from tools.dataset.layouts import OWN, Size, picture_name
+from tools.dataset.room import links, make_room
 from tools.dataset.samples import ORDERS, TEXT, Fault, Sample, check_box, picture_of, read_samples
 from tools.dataset.table import read_table
 from tools.sheet import draw_sheet
@@ -44,6 +42,7 @@ class Made(NamedTuple):
     groups: list[list[str]]
     faults: list[Fault]
     unit: str  # what rows are counted by
+    rows: int  # of the table
 
 
 def gather(task: str, pictures: Path, table: Path, order: str | None, seed: int) -> Made:
@@ -56,9 +55,12 @@ def gather(task: str, pictures: Path, table: Path, order: str | None, seed: int)
     samples, faults = read_samples(read, task, order)
     looks, wrong = _look(pictures, list(dict.fromkeys(one.image for one in samples)))
     kept = []
+    faults += _of_pictures(samples, wrong)
     for one in samples:
+        if one.image in wrong:
+            continue
         try:
-            kept.append(_fitted(one, looks, wrong))
+            kept.append(_fitted(one, looks[one.image]))
         except UserError as error:
             faults.append(Fault(one.line, str(error)))
     kept, torn = _of_one_split(kept, read.unit)
@@ -71,7 +73,9 @@ def gather(task: str, pictures: Path, table: Path, order: str | None, seed: int)
     if not kept[0].split:
         found = divide(groups, {name: looks[name].content for name in names}, seed)
         kept = [one._replace(split=found[one.image]) for one in kept]
-    return Made(kept, {name: number for number, name in enumerate(names, 1)}, looks, groups, faults, read.unit)
+    return Made(
+        kept, {name: number for number, name in enumerate(names, 1)}, looks, groups, faults, read.unit, len(read.rows)
+    )
 
 
 def _look(folder: Path, names: Sequence[str]) -> tuple[dict[str, Look], dict[str, str]]:
@@ -87,10 +91,18 @@ def _look(folder: Path, names: Sequence[str]) -> tuple[dict[str, Look], dict[str
     return looks, wrong
 
 
-def _fitted(one: Sample, looks: Mapping[str, Look], wrong: Mapping[str, str]) -> Sample:
-    if one.image in wrong:
-        raise UserError(wrong[one.image])
-    look = looks[one.image]
+def _of_pictures(samples: Sequence[Sample], wrong: Mapping[str, str]) -> Iterator[Fault]:
+    """A fault for each picture that cannot be read, however many rows name it."""
+    lines: dict[str, set[int]] = {name: set() for name in wrong}
+    for one in samples:
+        if one.image in wrong:
+            lines[one.image].add(one.line)
+    for name, own in lines.items():
+        several = f" ({len(own):,} rows name it, this is the first)" if len(own) > 1 else ""
+        yield Fault(min(own), wrong[name] + several, len(own))
+
+
+def _fitted(one: Sample, look: Look) -> Sample:
     return one if one.box is None else one._replace(box=check_box(one.box, look.width, look.height))
 
 
@@ -111,22 +123,20 @@ def _of_one_split(samples: list[Sample], unit: str) -> tuple[list[Sample], list[
 
 def write(made: Made, task: str, pictures: Path, root: Path, facts: Mapping[str, object]) -> None:
     """Write the data root: links to the pictures, the texts, and what was made of what."""
-    layout = OWN[task]
-    before = _clear(root, layout)
     splits = {name: [one for one in made.samples if one.split == name] for name in SPLITS}
     splits = {name: samples for name, samples in splits.items() if samples}
     of = {one.image: one.split for one in made.samples}
-    # First, so that what follows is known as this command's own wherever it is stopped.
     named = {picture_name(number): {"picture": name, "split": of[name]} for name, number in made.ids.items()}
+    before = make_room(root, task, named)
+    # First, so that what follows is known as this command's own wherever it is stopped.
     if before not in (None, named):
         _forget_features(root)
     write_json(root / DATASET, {"task": task, **facts, "pictures": named})
-    for name, number in made.ids.items():
-        link = root / PICTURES / layout.parts.get(of[name], "") / (picture_name(number) + Path(name).suffix.lower())
+    for link, name in zip(links(root, task, named), made.ids, strict=True):
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(os.path.relpath(picture_of(pictures, name).resolve(), link.parent.resolve()))
     sizes = {name: Size(look.width, look.height) for name, look in made.looks.items()}
-    layout.write(root, splits, made.ids, sizes)
+    OWN[task].write(root, splits, made.ids, sizes)
 
 
 def _forget_features(root: Path) -> None:
@@ -134,31 +144,6 @@ def _forget_features(root: Path) -> None:
     for layout in OWN.values():
         for part in {"", *layout.parts.values()}:
             (pack_places(root / layout.features / part)[0] / INDEX).unlink(missing_ok=True)
-
-
-def _clear(root: Path, layout: Layout) -> Any:
-    """Make room where this command wrote before, and give the pictures it had; anything else is left, and refused."""
-    before, pictures = made_for(root), None
-    if before is not None:
-        pictures = read_json(root / DATASET, "what make dataset wrote").get("pictures")
-        shutil.rmtree(root / OWN[before].texts, ignore_errors=True)
-        _clear_links(root / PICTURES)
-    for place in (PICTURES, layout.texts):
-        if (root / place).exists():
-            raise UserError(f"{root / place} is there and was not made by this command; name another root as DATA")
-    root.mkdir(parents=True, exist_ok=True)
-    return pictures
-
-
-def _clear_links(folder: Path) -> None:
-    """Only links go, and folders that are empty without them."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_symlink():
-            path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def draw(made: Made, pictures: Path, path: Path, seed: int) -> Path:
@@ -222,17 +207,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, make the data set, sum it up."""
     given = _parser().parse_args(arguments)
     made = gather(given.task, given.pictures, given.table, given.boxes, given.seed)
-    rows = len({one.line for one in made.samples} | {fault.line for fault in made.faults})
+    rows, bad = made.rows, sum(fault.rows for fault in made.faults)
     lines = [f"{given.table.name} {made.unit} {fault.line}: {fault.reason}" for fault in made.faults]
     if lines:
         print(*lines[:MOST_SHOWN], sep="\n")
         if len(lines) > MOST_SHOWN:
             print(f"... and {len(lines) - MOST_SHOWN} more")
         if not given.skip_bad:
-            raise UserError(f"{len(lines)} of {rows} rows are wrong; mend them, or leave them out with SKIP_BAD=1")
+            raise UserError(f"{bad:,} of {rows:,} rows are wrong; mend them, or leave them out with SKIP_BAD=1")
     facts = {"table": given.table.name, "seed": given.seed, "refused": lines}
     write(made, given.task, given.pictures, given.data, facts)
-    print(f"{given.data}: TASK={given.task}, {rows:,} rows of {given.table.name}, {len(lines):,} of them left out")
+    print(f"{given.data}: TASK={given.task}, {rows:,} rows of {given.table.name}, {bad:,} of them left out")
     sum_up(made, given.task)
     print(f"ten samples to look at: {draw(made, given.pictures, given.data / SHEET, given.seed)}")
     print(f"next: make features DATA={given.data}")
@@ -241,11 +226,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> Parser:
     parser = Parser(prog="python -m tools.dataset", description=__doc__)
     add = parser.add_argument
-    add("--task", required=True, choices=list(TEXT), help="what the samples are for")
+    add("--task", required=True, help="what the samples are for")
     add("--pictures", required=True, type=home_path, help="folder of pictures")
     add("--table", required=True, type=home_path, help="the table, .csv, .tsv, .jsonl or .json")
     add("--data", required=True, type=home_path, help="the data root to make")
-    add("--boxes", choices=ORDERS, help="what the four numbers of a column of boxes are")
+    add("--boxes", help=f"{' or '.join(ORDERS)}: what the four numbers of a column of boxes are")
     add("--seed", type=int, default=0, help="decides who comes into train, val and test")
     add("--skip-bad", action="store_true", help="leave out rows that are wrong")
     return parser

@@ -42,10 +42,11 @@ class Sample(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """A row that is no sample."""
+    """A row that is no sample, or all rows of a picture that is none."""
 
-    line: int
+    line: int  # of several the first
     reason: str
+    rows: int = 1
 
 
 def read_samples(table: Table, task: str, order: str | None) -> tuple[list[Sample], list[Fault]]:
@@ -60,6 +61,8 @@ def read_samples(table: Table, task: str, order: str | None) -> tuple[list[Sampl
         UserError: a column is missing, or nothing says what the numbers of boxes are.
     """
     check_known("TASK", task, TEXT, "make dataset")
+    if order is not None:
+        check_known("BOXES", order, ORDERS, "make dataset")
     image, text = table.need("pictures", IMAGE), table.need("texts", TEXT[task])
     split = table.column(SPLIT)
     answers = table.need("answers", ANSWERS) if task == "vqa" else None
@@ -138,7 +141,6 @@ def _box_reader(table: Table, order: str | None) -> Callable[[Row], Box]:
         raise UserError(
             f"say what the four numbers in the column {column} of {table.path} are: BOXES=xywh or BOXES=xyxy"
         )
-    check_known("BOXES", order, ORDERS, "make dataset")
     return lambda row: _sides(_four(column, row.values.get(column)), order == "xyxy")
 
 

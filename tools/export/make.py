@@ -48,9 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         file.write(written)
     print(f"network  {out}  {len(written) / 1e6:.1f} MB, opset {OPSET}; off by {off:.1g} at most at {len(SIZES)} sizes")
     print(f"facts    {beside}")
-    print(
-        f"use it   without torch, like this: .venv/bin/python {EXAMPLE} {shlex.quote(str(out))} <image>.npz some words"
-    )
+    print(f"next: .venv/bin/python {EXAMPLE} {shlex.quote(str(out))} <image>.npz some words, which uses no torch")
 
 
 def _written(task: Task, trained: Trained) -> tuple[bytes, list[str], float]:

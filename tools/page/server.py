@@ -21,9 +21,11 @@ from common.errors import UserError, why
 from tools.page.asked import MOST_BYTES
 
 ADDRESS = "127.0.0.1"
+CHUNK = 2**16
 HOSTS = (ADDRESS, "localhost")
 PREDICT = "/predict"
 HEAD_SECONDS, BODY_SECONDS, TURN_SECONDS = 10.0, 30.0, 120.0  # to send a head, a body; to wait for one's turn
+DRAIN_SECONDS, MOST_DRAINED = 10.0, 4 * MOST_BYTES  # of what still comes of a request that is answered
 LAST_SECONDS = 5.0  # for the prediction that is under way when the server ends
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -106,8 +108,22 @@ class _Handler(BaseHTTPRequestHandler):
         self._read_for(HEAD_SECONDS)
 
     def finish(self) -> None:
+        with contextlib.suppress(OSError):
+            self._drain()
         self._end.cancel()
         super().finish()
+
+    def _drain(self) -> None:
+        """Take what is still being sent, within bounds.
+
+        Where bytes are left unread, closing resets the connection, and a browser drops the answer with it.
+        """
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_WR)
+        self._read_for(DRAIN_SECONDS)
+        left = MOST_DRAINED
+        while left > 0 and (taken := len(self.rfile.read1(min(left, CHUNK)))):
+            left -= taken
 
     def _read_for(self, seconds: float) -> None:
         """From now on reading may last so long in all, however slowly bytes come."""
