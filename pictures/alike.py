@@ -81,21 +81,24 @@ def _near(looks: list[Look]) -> Iterator[tuple[int, int]]:
         return
     small = np.stack([look.small for look in looks]).astype(np.int16)
     hashes = _hashes(small)
+    brightness = small.mean(axis=(1, 2, 3))
     for band in range(BANDS):
-        buckets: dict[bytes, list[int]] = defaultdict(list)
-        for place, own in enumerate(track(hashes[:, band], "comparing pictures", len(looks))):
-            others = buckets[own.tobytes()]
-            if others:
+        # Two differ by at least as much as their brightness does; else all plain ones would be compared.
+        key = 1000.0 * hashes[:, band] + brightness
+        order = np.argsort(key, kind="stable")
+        ends = np.searchsorted(key[order], key[order] + MOST_APART)
+        for start, end in enumerate(track(ends.tolist(), "comparing pictures", len(looks))):
+            place, others = order[start], order[start + 1 : end]
+            if len(others):
                 apart = np.abs(small[others] - small[place]).reshape(len(others), -1)
                 same = (apart.mean(axis=1) < MOST_APART) & (apart.max(axis=1) < MOST_ANYWHERE)
-                yield from ((others[found], place) for found in np.flatnonzero(same))
-            others.append(place)
+                yield from ((int(other), int(place)) for other in others[same])
 
 
 def _hashes(small: np.ndarray) -> np.ndarray:
-    """(n,4,2) uint8, four bands of 16 bits: whether a place of an 8 x 9 grey picture is brighter than the next."""
+    """(n,4) uint16, four bands of 16 bits: whether a place of an 8 x 9 grey picture is brighter than the next."""
     grey = small.mean(axis=3)
     rows = grey.reshape(len(grey), 8, 2, SMALL).mean(axis=2)
     columns = rows[:, :, np.linspace(0, SMALL - 1, 9).round().astype(int)]
     bits = columns[:, :, :-1] > columns[:, :, 1:]
-    return np.packbits(bits.reshape(len(grey), BITS), axis=1).reshape(len(grey), BANDS, -1)
+    return np.packbits(bits.reshape(len(grey), BITS), axis=1).view(np.uint16)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 
-from pictures.alike import group_alike, look_at
+from pictures.alike import Look, group_alike, look_at
 
 
 def scene(seed: int) -> Image.Image:
@@ -44,3 +45,19 @@ def test_a_thing_elsewhere_or_of_another_colour_makes_another_picture(tmp_path: 
 
 def test_many_different_scenes_stay_apart(tmp_path: Path) -> None:
     assert len(groups(tmp_path, {f"{n}.jpg": scene(n) for n in range(40)})) == 40
+
+
+def test_plain_pictures_are_alike_as_far_as_their_colours_are() -> None:
+    looks = {str(level): Look(1, 1, str(level), np.full((16, 16, 3), level, np.uint8)) for level in range(0, 250, 2)}
+    assert len(group_alike(looks)) == 1  # each is like the next, from the darkest to the brightest
+    apart = {name: look for name, look in looks.items() if int(name) % 4 == 0}
+    assert len(group_alike(apart)) == len(apart)
+
+
+def test_plain_pictures_are_not_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    absolute = np.abs
+    monkeypatch.setattr(np, "abs", lambda array: compared.append(len(array)) or absolute(array))
+    looks = {str(n): Look(1, 1, str(n), np.full((16, 16, 3), n % 250, np.uint8)) for n in range(500)}
+    group_alike(looks)
+    assert sum(compared) < 4 * 500 * 6  # of 4 bands, each with those less than 3 brighter
