@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -28,6 +29,17 @@ def share_with(sharing: Sharing) -> None:
     """From now on work is shared so."""
     global _now
     _now = sharing
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """In this block the process does all pieces of its work itself, as others do not take part in it."""
+    before = _now
+    share_with(Sharing())
+    try:
+        yield
+    finally:
+        share_with(before)
 
 
 def shared(pieces: Sequence[T], what: str | None, *results: np.ndarray) -> Iterator[T]:

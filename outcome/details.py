@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from outcome.intervals import of_share, of_sum
-from outcome.samples import Answer, Box, Curve, Line, Prediction, Scored
+from outcome.samples import Curve, Prediction, Scored
 
 DETAILS = "details_"  # begins the names of files that hold a split's by its name
 BINS = 10  # of certainty
@@ -60,10 +60,10 @@ class Confusion(NamedTuple):
     of: int
 
 
-class Shown(NamedTuple):
+@dataclass(frozen=True)
+class Shown:
     """A sample with what the network made of it, and where the picture is, if there is one."""
 
-    score: float
     picture: str | None
     prediction: Prediction
 
@@ -102,42 +102,15 @@ class Details:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return {name: _plain(value) for name, value in vars(self).items()}
-
-    @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Details:
-        """Of what ``as_dict`` gave.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is something else.
-        """
-        return cls(
-            **{
-                **given,
-                "beside": {name: Beside(**one) for name, one in given["beside"].items()},
-                "groups": {name: [Row(**row) for row in rows] for name, rows in given["groups"].items()},
-                "calibration": [Bin(**one) for one in given["calibration"]],
-                "confusions": [Confusion(**one) for one in given["confusions"]],
-                "curve": None if given["curve"] is None else Curve(**given["curve"]),
-                **{name: [_shown(**one) for one in given[name]] for name in ("best", "worst")},
-            }
-        )
+        return _plain(self)
 
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "_asdict"):
-        return {name: _plain(part) for name, part in value._asdict().items()}
+    if dataclasses.is_dataclass(value) or hasattr(value, "_asdict"):
+        value = vars(value) if dataclasses.is_dataclass(value) else value._asdict()
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
-
-
-def _shown(score: float, picture: str | None, prediction: Mapping[str, Any]) -> Shown:
-    boxes = [Box(**{**one, "xyxy": tuple(one["xyxy"])}) for one in prediction["boxes"]]
-    lines, hw = [Line(**one) for one in prediction["lines"]], tuple(prediction["hw"])
-    answers = tuple(Answer(**one) for one in prediction.get("answers", ()))
-    made = {**prediction, "hw": hw, "boxes": boxes, "lines": lines, "answers": answers}
-    return Shown(score, picture, Prediction(**made))
 
 
 def details(split: str, samples: Scored) -> Details:
@@ -148,6 +121,7 @@ def details(split: str, samples: Scored) -> Details:
         samples: at least one.
     """
     bins = _calibration(samples)
+    known = sum(one.count for one in bins)
     return Details(
         split,
         samples.metric,
@@ -156,7 +130,7 @@ def details(split: str, samples: Scored) -> Details:
         _beside(samples),
         {name: rows for name, values in samples.groups.items() if (rows := _rows(samples, values))},
         bins,
-        sum(one.count * abs(one.score - one.certainty) for one in bins) / len(samples.score),
+        sum(one.count * abs(one.score - one.certainty) for one in bins) / max(1, known),
         _confusions(samples),
         samples.curve,
     )
@@ -194,12 +168,15 @@ def _rows(samples: Scored, values: np.ndarray) -> list[Row]:
 
 
 def _texts(values: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The most frequent texts in their order, and which each sample has; -1 for the others."""
+    """The most frequent texts in their order, then all others together, and which each sample has; -1 for none."""
     texts, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    counts[texts == ""] = 0
     kept = np.sort(np.argsort(-counts, kind="stable")[:MOST_ROWS])
-    place = np.full(len(texts), -1)
+    place = np.full(len(texts), len(kept))
     place[kept] = np.arange(len(kept))
-    return texts[kept].tolist(), place[which]
+    place[counts == 0] = -1
+    others = np.unique(which[place[which] == len(kept)])
+    return [*texts[kept].tolist(), *([f"{len(others)} others"] if len(others) else [])], place[which]
 
 
 def _pieces(values: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -220,9 +197,10 @@ def _row(samples: Scored, label: str, which: np.ndarray) -> Row:
 
 
 def _calibration(samples: Scored) -> list[Bin]:
-    place = np.clip((samples.certainty * BINS).astype(int), 0, BINS - 1)
+    known = np.isfinite(samples.certainty)  # a network that diverged is sure of nothing
+    place = np.where(known, np.clip(np.nan_to_num(samples.certainty) * BINS, 0, BINS - 1).astype(int), -1)
     found = []
-    for one in np.unique(place):
+    for one in np.unique(place[known]):
         row = _row(samples, "", place == one)
         sure = 100 * float(samples.certainty[place == one].mean())
         found.append(Bin(sure, row.count, row.score, row.low, row.high))

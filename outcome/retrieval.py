@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from common.errors import UserError
 
 RECALLS = (1, 5, 10)
 PER_IMAGE = 5  # captions, in every published protocol
+BEST = 3  # captions of an image that are remembered
 
 
 class Protocol(NamedTuple):
@@ -42,10 +44,15 @@ def ranks(scores: np.ndarray, image_of: np.ndarray) -> tuple[np.ndarray, np.ndar
     return to_text, to_image
 
 
-def metrics(scores: np.ndarray, image_of: np.ndarray) -> dict[str, float]:
-    """Recalls in percent, median and mean rank for image-to-text (i2t) and text-to-image (t2i), and ``rsum``."""
+def metrics(to_text: np.ndarray, to_image: np.ndarray) -> dict[str, float]:
+    """Recalls in percent, median and mean rank for image-to-text (i2t) and text-to-image (t2i), and ``rsum``.
+
+    Args:
+        to_text: (I,) rank of each image's best own caption, as ``ranks`` gives it.
+        to_image: (C,) rank of each caption's own image.
+    """
     found: dict[str, float] = {}
-    for way, rank in zip(("i2t", "t2i"), ranks(scores, image_of), strict=True):
+    for way, rank in (("i2t", to_text), ("t2i", to_image)):
         for k in RECALLS:
             found[f"{way}_r{k}"] = 100 * float(np.mean(rank <= k))
         found[f"{way}_median"] = float(np.median(rank))
@@ -85,6 +92,12 @@ class Piece(NamedTuple):
     to_text: np.ndarray  # (C,) rank of the image's best own caption, elsewhere NaN
     certainty: np.ndarray  # (C,) probability of the image that matches best
     margin: np.ndarray  # (C,) logits between the image's best own caption and the best other, elsewhere NaN
+    best: np.ndarray  # (C,k) numbers of the captions that match its image best, the best first
+
+    @property
+    def ranks(self) -> tuple[np.ndarray, np.ndarray]:
+        """(I,) of each image's best own caption, and (C,) of each caption's own image."""
+        return self.to_text[~np.isnan(self.to_text)], self.to_image
 
     @classmethod
     def of(cls, scores: np.ndarray, image_of: np.ndarray, captions: np.ndarray) -> Piece:
@@ -96,7 +109,24 @@ class Piece(NamedTuple):
         of_images = np.full((2, len(captions)), np.nan)
         of_images[:, first] = to_text, apart
         certainty = 1 / (1 + np.exp(-scores.max(0).astype(np.float64)))
-        return cls(captions, to_image.astype(float), of_images[0], certainty, of_images[1])
+        best = captions[highest(scores, BEST)][image_of]
+        return cls(captions, to_image.astype(float), of_images[0], certainty, of_images[1], best)
+
+    @classmethod
+    def of_all(cls, pieces: Sequence[Piece]) -> Piece:
+        """Several pools as one, in the order of the split."""
+        whole = cls(*map(np.concatenate, zip(*pieces, strict=True)))
+        order = np.argsort(whole.captions)
+        return cls(*(part[order] for part in whole))
+
+
+def highest(scores: np.ndarray, count: int) -> np.ndarray:
+    """(I,count) columns of the highest of (I,C) scores, the highest first; all of them where there are fewer."""
+    found = []
+    for row in scores:  # one at a time: the places of all would take twice the memory of the scores
+        some = np.argpartition(-row, min(count, len(row)) - 1)[:count]
+        found.append(some[np.argsort(-row[some], kind="stable")])
+    return np.array(found)
 
 
 def folds(protocol: str | None, counts: np.ndarray) -> list[np.ndarray]:

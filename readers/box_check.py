@@ -67,7 +67,7 @@ def _sample(given: Boxes, store: FeatureStore, limit: int) -> list[Marked]:
     found = []
     for image, start, end in zip(images, first, last, strict=True):
         rows = order[start:end]
-        regions = store.gather([image], limit)[1][0].numpy().astype(np.float64)
+        regions = store.boxes(image, limit).astype(np.float64)
         found.append(Marked(regions, given.boxes[rows], given.sizes[rows[0]], given.known[rows[0]]))
     return found
 

@@ -127,6 +127,12 @@ class FeatureStore:
         pad = np.arange(longest) >= counts[:, None]
         return tuple(map(torch.from_numpy, (regions, boxes, self._hw[rows], pad)))
 
+    def boxes(self, image_id: int, limit: int) -> np.ndarray:
+        """(R,4) float32 boxes of the first ``limit`` regions of an image, whose features are not read."""
+        (row,) = self._rows(np.array([image_id], np.int64))
+        first, count = self._first[row], min(self._count[row], limit)
+        return self._packs[self._home[row]].boxes[first : first + count]
+
     def sizes(self, image_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """(I,2) float32 height and width of each image in pixels, as its npz says."""
         return self._hw[self._rows(np.asarray(image_ids, dtype=np.int64))]

@@ -74,7 +74,7 @@ def _of_training(run: Run) -> Iterator[Fact]:
             yield Fact(f"beyond baselines on {score.split}", _beyond(score))
     if any(name.startswith("train/") for name in run.series):
         yield Fact("chosen by", _chosen(run))
-    for one in run.details:
+    for one in filter(lambda details: details.calibration, run.details):
         yield Fact(
             f"calibration on {one.split}",
             f"certainty and {one.metric} are {number(one.calibration_error)} percent points apart on average",

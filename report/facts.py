@@ -117,7 +117,7 @@ class Run:
         audit: the leak audit's line.
         leaks: how many breaches were allowed.
         said: what the run said of itself in the end.
-        warnings: what it warned of.
+        warnings: what it warned of, and what of it is damaged.
         notes: what people should know of the data and the scores.
     """
 
@@ -173,7 +173,7 @@ def run_of(folder: Path) -> Run:
         folder: logs/log/<version>.
 
     Raises:
-        UserError: there is no such run, or a file of it is damaged.
+        UserError: there is no such run, or a file is damaged that it cannot be told without.
     """
     left = read(folder)
     last = left.goes[-1] if left.goes else {}
@@ -210,7 +210,7 @@ def run_of(folder: Path) -> Run:
         audit=_text(audit.get("line")) if isinstance(audit, Mapping) else None,
         leaks=int(max(left.metrics.get("leaks", {0: 0}).values())),
         said=_texts(last.get("diagnosis")),
-        warnings=_texts(last.get("warnings")),
+        warnings=(*_texts(last.get("warnings")), *left.damaged),
         notes=(*remarks, *(line for line in _notes_of(left.results) if line.partition(": ")[2] not in remarks)),
     )
 
@@ -305,11 +305,11 @@ def _trained(result: Mapping[str, Any]) -> Genotype | None:
     return Genotype.from_dict({"task": result.get("task"), "cost": cost, **{side: blocks.get(side) for side in SIDES}})
 
 
-def _notes_of(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for result in results:
-        notes = result.get("notes")
-        for split, lines in notes.items() if isinstance(notes, Mapping) else ():
-            yield from (f"{split}: {line}" for line in _texts(lines))
+def _notes_of(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was said of splits, once where a split was scored again."""
+    all_notes = [notes for result in results if isinstance(notes := result.get("notes"), Mapping)]
+    said = (f"{split}: {line}" for notes in all_notes for split, lines in notes.items() for line in _texts(lines))
+    return [*dict.fromkeys(said)]
 
 
 def _blocks(left: Left, found: Genotype) -> Iterator[Block]:

@@ -17,6 +17,7 @@ from engine import about
 from engine.log import BEST, PICKED
 from genotypes.genotype import Genotype, load, load_epochs
 from outcome.details import DETAILS, Details
+from report.splits import read_splits
 
 AFTER = ("", "_val", "_test")  # of a training, and of scoring its network again
 
@@ -34,6 +35,7 @@ class Left:
         found: what a search came out with.
         results: what a training's network scored, oldest first.
         details: of the splits that were scored, by name.
+        damaged: what is wrong with files that the rest can be told without.
         held: whether a process works on it now.
     """
 
@@ -45,6 +47,7 @@ class Left:
     found: Genotype | None
     results: tuple[Mapping[str, Any], ...]
     details: Mapping[str, Details]
+    damaged: tuple[str, ...]
     held: bool
 
     @property
@@ -67,7 +70,7 @@ def read(folder: Path) -> Left:
         folder: logs/log/<version>.
 
     Raises:
-        UserError: there is no such run, or a file of it is damaged.
+        UserError: there is no such run, or a file is damaged that it cannot be told without.
     """
     if not folder.is_dir():
         raise UserError(f"there is no run {folder.name!r} under {folder.parent}; make runs lists what there is")
@@ -87,7 +90,7 @@ def read(folder: Path) -> Left:
         tuple(load_epochs(history) if history.with_suffix(".alphas.json").exists() else ()),
         _found(config, version),
         tuple(_results(logs / "ckpts" / "result_test", version)),
-        _details(logs / "ckpts" / "result_test", version),
+        *_details(logs / "ckpts" / "result_test", version),
         is_held(folder / ".lock"),
     )
 
@@ -133,15 +136,13 @@ def _results(folder: Path, version: str) -> Iterator[Mapping[str, Any]]:
             yield found
 
 
-def _details(folder: Path, version: str) -> dict[str, Details]:
-    """By split; of one that was scored again the last."""
+def _details(folder: Path, version: str) -> tuple[dict[str, Details], tuple[str, ...]]:
+    """By split, of one that was scored again the last; and what is wrong with files that are no such thing."""
     found: dict[str, Details] = {}
-    for ending in AFTER:
-        path = folder / f"{DETAILS}{version}{ending}.json"
-        if path.exists():
-            try:
-                given = read_json(path, "a training's splits in detail")
-                found |= {split: Details.from_dict(one) for split, one in given.items()}
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise UserError(f"{path} holds no splits in detail; bring a copy back or remove it") from error
-    return found
+    damaged = []
+    for path in (folder / f"{DETAILS}{version}{ending}.json" for ending in AFTER):
+        try:
+            found |= read_splits(path) if path.exists() else {}
+        except UserError as error:
+            damaged.append(f"{error}, so this page leaves out what it told; bring a copy back or remove it")
+    return found, tuple(damaged)

@@ -91,6 +91,7 @@ def of_run(run: Run) -> str:
     rows = sum(len(block.candidates) for block in run.blocks)
     album = plots.Album()
     shown = run.blocks[: charts.MOST_CELLS // 2]
+    told = {one.split for one in run.details}
     figures = [(group, [(curves.label(n), run.series[n]) for n in group.names]) for group in curves.groups([run])]
     return _render(
         "run.html.jinja",
@@ -104,6 +105,7 @@ def of_run(run: Run) -> str:
         ],
         scores=scores.table(scores.foremost(run)),
         details=[(one, [_samples(album, shown) for shown in (one.best, one.worst)]) for one in run.details],
+        untold=list(dict.fromkeys(score.split for score in run.scores if score.split not in told)),
         album=album,
         reasons=reasons(run),
         reach=max((max(abs(s.low), abs(s.high)) for block in run.blocks for s in block.swaps), default=1.0) or 1.0,

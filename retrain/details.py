@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError
+from common.sharing import alone
 from outcome.details import Details, Shown, details, extremes, with_shown
 from outcome.samples import Prediction
 from pictures.finding import PICTURES, find_pictures
@@ -20,6 +22,9 @@ MOST_REGIONS = 3  # of a sample that are kept, the heaviest
 def in_detail(task: Task, model: Model, name: str, split: Split, found: Evaluation) -> Details | None:
     """A split in detail; None where its task does not tell samples apart.
 
+    Of several processes only the first one comes here, so nothing is shared with the others: it would wait for them in
+    vain.
+
     Args:
         task: whose split.
         model: in eval mode, and without gradients.
@@ -29,18 +34,17 @@ def in_detail(task: Task, model: Model, name: str, split: Split, found: Evaluati
     """
     if found.samples is None:
         return None
-    scored = found.samples()
-    best, worst = extremes(scored)
-    try:
-        shown = task.showcase(model, split, np.concatenate([best, worst])) if len(best) else []
-    except UserError:  # a task of the user's own that has nothing to draw
-        return details(name, scored)
+    with alone():
+        scored = found.samples()
+        best, worst = extremes(scored)
+        showcase = found.showcase or partial(task.showcase, model, split)
+        try:
+            shown = showcase(np.concatenate([best, worst])) if len(best) else []
+        except UserError:  # a task of the user's own that has nothing to draw
+            return details(name, scored)
     pictures = _pictures(task, name, [one.image for one in shown])
-    both = [
-        Shown(round(100 * float(scored.score[sample]), 2), pictures.get(one.image), _lighter(one))
-        for sample, one in zip([*best, *worst], shown, strict=True)
-    ]
-    return with_shown(details(name, scored), both[: len(best)], both[len(best) :])
+    drawn = [Shown(pictures.get(one.image), _lighter(one)) for one in shown]
+    return with_shown(details(name, scored), drawn[: len(best)], drawn[len(best) :])
 
 
 def _pictures(task: Task, name: str, images: Sequence[int]) -> dict[int, str]:

@@ -259,14 +259,11 @@ def report(
     # The numbers of the training stay beside those of scoring its network again.
     part = "" if config.top.run == "train" else f"_{config.top.run}"
     summary = files.results / f"metrics_{files.version}{part}.json"
-    if runtime.ranks.first:
-        write_json(summary, numbers(config, task, ckpt, trained, scores, audit))
-    # Afterwards, as a run is none the worse without them.
-    told = details_of(task, trained.model, scores, runtime, log)
     if not runtime.ranks.first:
         return
-    if told:
-        write_json(files.results / f"{DETAILS}{files.version}{part}.json", told, indent=None)
+    write_json(summary, numbers(config, task, ckpt, trained, scores, audit))
+    # Afterwards, as a run is none the worse without them.
+    write_details(files.results / f"{DETAILS}{files.version}{part}.json", task, trained.model, scores, runtime, log)
     if is_own(config.top):
         about.add(files.log, threads=torch.get_num_threads(), seconds=runtime.clock.seconds())
     for what, where in [("network", ckpt), ("numbers", summary), *(("predictions", path) for path in written)]:
@@ -330,10 +327,13 @@ def numbers(config: Config, task: Task, ckpt: Path, trained: Trained, scores: Sc
     }
 
 
-def details_of(
-    task: Task, model: Model, scores: Scores, runtime: Runtime, log: RunLog | Silence
-) -> dict[str, dict[str, Any]]:
-    """Splits in detail for the report, by name; a failure is noted, and leaves its split out."""
+def write_details(
+    path: Path, task: Task, model: Model, scores: Scores, runtime: Runtime, log: RunLog | Silence
+) -> None:
+    """Write splits in detail for the report; a failure is noted, and leaves its split out.
+
+    The first process does so by itself: what fails in one alone may not leave the others waiting.
+    """
     told = {}
     for name, (split, found) in scores.items():
         try:
@@ -344,7 +344,11 @@ def details_of(
             continue
         if one is not None:
             told[name] = one.as_dict()
-    return told
+    try:
+        if told:
+            write_json(path, told, indent=None)
+    except Exception as error:  # a full disk, or numbers of a user's task that JSON does not know
+        log.info(f"note: the report has no details ({why(error)})")
 
 
 def next_command(config: Config, task: Task, ckpt: Path, scored: Sequence[str]) -> str:

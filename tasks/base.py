@@ -79,6 +79,8 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)  # lines for people: protocol, pool sizes
     chance: dict[str, float] = field(default_factory=dict)  # what guessing would score, where that is known
     samples: Callable[[], Scored] | None = None  # how every sample went, for a report; None where nobody knows
+    # Draws samples by their numbers out of what scoring them has found; None where ``Task.showcase`` costs no more.
+    showcase: Callable[[np.ndarray], list[Prediction]] | None = None
 
 
 class Split(ABC):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from matching.contrast import contrasted
 from matching.negatives import Negatives
 from matching.scores import encode_images, encode_texts, score_matrix, score_pairs
 from matching.shortlist import shortlist_matrix
-from outcome.retrieval import RECALLS, Piece, chance, chance_within, folds, metrics, positions, within
+from outcome.retrieval import BEST, RECALLS, Piece, chance, chance_within, folds, highest, metrics, positions, within
 from outcome.samples import Curve, Line, Prediction, Scored
 from readers.captions import Captions, IdMap, read_captions, read_flickr_ids
 from readers.data_root import find_path
@@ -42,7 +42,6 @@ from tasks.base import COCO, FLICKR, Batch, Count, Evaluation, Output, Split, Ta
 from tasks.showcase import pooled, with_lines
 
 MARGIN = 0.2
-SHOWN = 3  # captions
 DRAWN = 50  # ranks of a recall curve, at most
 TELLING = 3  # different captions, which two images do not have in common by chance
 
@@ -381,14 +380,12 @@ class ImageTextMatching(Task):
             captions = np.flatnonzero(np.isin(image_of, pool))
             which = model, split.tokens, split.rows[captions], self.store, images[pool], self.data.max_regions
             own, k = positions(pool, image_of[captions]), self.data.shortlist
-            if k is None:
-                scores = score_matrix(*which)
-                scored.append(metrics(scores, own))
-            else:
-                scores, whole = shortlist_matrix(*which, k)
-                scored.append({**metrics(scores, own), "reranked": 100 * whole / scores.size})
-                notes.append(f"shortlist of {k}: {whole:,} of {scores.size:,} pairs scored by the whole network")
+            scores, whole = (score_matrix(*which), None) if k is None else shortlist_matrix(*which, k)
             pieces.append(Piece.of(scores, own, captions))
+            scored.append(metrics(*pieces[-1].ranks))
+            if whole is not None:
+                scored[-1]["reranked"] = 100 * whole / scores.size
+                notes.append(f"shortlist of {k}: {whole:,} of {scores.size:,} pairs scored by the whole network")
         mean = {name: float(np.mean([fold[name] for fold in scored])) for name in scored[0]}
         first_pool = counts[pools[0]]
         guessed = chance(first_pool)
@@ -396,9 +393,16 @@ class ImageTextMatching(Task):
             f"protocol {split.protocol or 'whole split'}: {len(pools)} pool(s) of {len(first_pool)} images and "
             f"{first_pool.sum()} captions; rsum by chance {guessed['rsum']:.1f}"
         )
-        samples = partial(_outcome, split, pieces, chance_within(first_pool))
+        every = Piece.of_all(pieces)
+        samples = partial(_outcome, split, every, chance_within(first_pool))
         notes = [note, "chance is the only baseline: words alone match nothing", *notes]
-        return Evaluation(mean, notes=notes, chance=guessed, samples=samples)
+        return Evaluation(
+            mean,
+            notes=notes,
+            chance=guessed,
+            samples=samples,
+            showcase=lambda indices: self._shown(model, split, indices, every.best[indices]),
+        )
 
     def predict(self, model: Model, images: np.ndarray, inputs: Inputs, best: int) -> list[Prediction]:
         """How well text and image match; regions by their weight for the text."""
@@ -407,9 +411,13 @@ class ImageTextMatching(Task):
 
     def showcase(self, model: Model, split: ItmSplit, indices: np.ndarray) -> list[Prediction]:
         """The captions of the whole split that match each image best; regions by their weight for the first one."""
+        images = split.image_ids[indices]
+        scores = score_matrix(model, split.tokens, split.rows, split.store, images, self.data.max_regions)
+        return self._shown(model, split, indices, highest(scores, BEST))
+
+    def _shown(self, model: Model, split: ItmSplit, indices: np.ndarray, best: np.ndarray) -> list[Prediction]:
+        """B samples with the captions whose numbers (B,k) ``best`` has, those that match each one's image best."""
         images, limit = split.image_ids[indices], self.data.max_regions
-        scores = score_matrix(model, split.tokens, split.rows, split.store, images, limit)
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :SHOWN]
         inputs = Inputs(*split.store.gather(images, limit), *split.tokens.gather(split.rows[best[:, 0]]))
         shown = self.predict(model, images, inputs.to(device_of(model)), 1)
         texts = map(self.vocabulary.decode, split.tokens.gather(split.rows[best.ravel()])[0].tolist())
@@ -417,32 +425,28 @@ class ImageTextMatching(Task):
         return with_lines(shown, ([Line(next(texts), yes) for yes in own] for own in right.tolist()))
 
 
-def _outcome(split: ItmSplit, pieces: Sequence[Piece], guessed: Mapping[str, np.ndarray]) -> Scored:
+def _outcome(split: ItmSplit, every: Piece, guessed: Mapping[str, np.ndarray]) -> Scored:
     """What became of every caption; of an image at the first of its captions."""
-    together = [*map(np.concatenate, zip(*pieces, strict=True))]
-    order = np.argsort(together[0], kind="stable")  # pools may mix the order of the split
-    captions, to_image, to_text, certainty, margin = (part[order] for part in together)
-    ways = {"i2t": to_text, "t2i": to_image}
-    told = {way: rank[~np.isnan(rank)] for way, rank in ways.items()}
+    ways = {"i2t": every.to_text, "t2i": every.to_image}
     most = min(DRAWN, *map(len, guessed.values()))
     names = {"i2t": "texts of an image", "t2i": "image of a text"}
-    lines = {names[way]: within(rank, most).tolist() for way, rank in told.items()}
+    lines = {names[way]: within(rank, most).tolist() for way, rank in zip(ways, every.ranks, strict=True)}
     lines |= {f"{names[way]}, guessing": (100 * shares[:most]).tolist() for way, shares in guessed.items()}
     recalls = {
         f"{way}_r{k}": np.where(np.isnan(rank), np.nan, rank <= k) for way, rank in ways.items() for k in RECALLS
     }
     return Scored(
         metric="t2i_r1",
-        images=split.image_ids[captions],
+        images=split.image_ids,
         score=recalls["t2i_r1"],
-        certainty=certainty,
-        order=margin,
+        certainty=every.certainty,
+        order=every.margin,
         values=recalls,
         totals={"rsum": [*recalls]},
         groups={
-            "words of the text": split.tokens.lengths[split.rows[captions]],
-            "regions of the image": split.store.counts(split.image_ids[captions], split.data.max_regions),
+            "words of the text": split.tokens.lengths[split.rows],
+            "regions of the image": split.store.counts(split.image_ids, split.data.max_regions),
         },
-        baselines={"guessing": np.full(len(captions), guessed["t2i"][0])},
+        baselines={"guessing": np.full(len(split), guessed["t2i"][0])},
         curve=Curve("found, percent", "among the first", list(range(1, most + 1)), lines) if most > 1 else None,
     )

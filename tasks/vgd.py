@@ -7,7 +7,7 @@ y2)}.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from common.errors import UserError, check_known
 from common.files import write_json
+from common.progress import track
+from outcome.places import Places, shape
 from outcome.samples import Box, Curve, Line, Prediction, Scored
 from readers.box_check import check_boxes
 from readers.box_readings import OVERLAP
@@ -239,6 +241,16 @@ class VisualGrounding(Task):
         """Of the data; after ``split("train")`` also what share of it no region covers, where that is much."""
         return super().remarks + self._checked.get("train", [])
 
+    @cached_property
+    def places(self) -> Places:
+        """Where training says that things are, by what they are called."""
+        said = self._need("train")
+        images, limit = np.array([one.image for one in said]), self.data.max_regions
+        words = [self.vocabulary.encode(one.tokens, self.data.max_tokens) for one in said]
+        boxes, known = corners(np.array([one.bbox for one in said], np.float64)), np.unique(images)
+        offered = [shape(self.store.boxes(i, limit), hw) for i, hw in zip(known, self.store.sizes(known), strict=True)]
+        return Places(words, shape(boxes, self.store.sizes(images)), np.concatenate(offered), len(self.words))
+
     def head(self, width: int, pool_hidden: int, dropout: float) -> nn.Module:
         """A score and four offsets per region."""
         return RegionPointer(width, pool_hidden, dropout)
@@ -277,8 +289,35 @@ class VisualGrounding(Task):
             f"{100 * (chance > 0).mean():.2f} % have a region that overlaps the true box by half"
         )
         scored, guessed = ({"accuracy": float(100 * part.mean())} for part in (hit, chance))
-        samples = partial(_outcome, split, found, certainty, blind)
+        samples = partial(self._outcome, split, found, certainty, blind)
         return Evaluation(scored, predictions=predictions, notes=[note], chance=guessed, samples=samples)
+
+    def _outcome(self, split: VgdSplit, found: np.ndarray, certainty: np.ndarray, blind: np.ndarray) -> Scored:
+        """What became of every phrase, by the overlap of the predicted box with the true one."""
+        hit = (found >= OVERLAP).astype(float)
+        at = np.arange(1, 20) / 20
+        share = [100 * float((found >= one).mean()) for one in at]
+        return Scored(
+            metric="accuracy",
+            images=split.image_ids,
+            score=hit,
+            certainty=certainty,
+            order=np.where(hit > 0, certainty, -certainty),
+            values={"accuracy": hit},
+            groups={"words of the phrase": split.tokens.lengths[split.rows], "regions of the image": split.sizes},
+            baselines={**dict(zip(BLIND, blind.T, strict=True)), "words alone": self._by_words(split)},
+            curve=Curve("phrases found, percent", "least overlap that counts", at.tolist(), {"network": share}),
+        )
+
+    def _by_words(self, split: VgdSplit) -> np.ndarray:
+        """(phrases,) whether the region is right that the words alone make most probable."""
+        right, sizes = np.zeros(len(split)), split.store.sizes(split.image_ids)
+        words, pad = (part.numpy() for part in split.tokens.gather(split.rows))
+        for place, image in enumerate(track(split.image_ids, "answering by words alone")):
+            regions = split.store.boxes(image, self.data.max_regions)
+            best = regions[self.places.guess(words[place][~pad[place]], shape(regions, sizes[place]))]
+            right[place] = overlaps(best[None], split.boxes[place][None])[0, 0] >= OVERLAP
+        return right
 
     def save_predictions(self, predictions: Any, folder: Path, version: str, split: str) -> list[Path]:
         """Write a box and its score for every phrase."""
@@ -305,24 +344,6 @@ class VisualGrounding(Task):
         return [*map(_compare, shown, split.boxes[indices], (split.expressions[index] for index in indices))]
 
 
-def _outcome(split: VgdSplit, found: np.ndarray, certainty: np.ndarray, blind: np.ndarray) -> Scored:
-    """What became of every phrase, by the overlap of the predicted box with the true one."""
-    hit = (found >= OVERLAP).astype(float)
-    at = np.arange(1, 20) / 20
-    share = [100 * float((found >= one).mean()) for one in at]
-    return Scored(
-        metric="accuracy",
-        images=split.image_ids,
-        score=hit,
-        certainty=certainty,
-        order=np.where(hit > 0, certainty, -certainty),
-        values={"accuracy": hit},
-        groups={"words of the phrase": split.tokens.lengths[split.rows], "regions of the image": split.sizes},
-        baselines=dict(zip(BLIND, blind.T, strict=True)),
-        curve=Curve("phrases found, percent", "least overlap that counts", at.tolist(), {"network": share}),
-    )
-
-
 def blindly(inputs: Inputs, near: Tensor) -> np.ndarray:
     """(B,3) what is scored without reading, in the order of ``BLIND``; near (B,R): regions that are right."""
     index, pad = inputs.image_index, inputs.regions_pad
@@ -342,7 +363,7 @@ def _ids(one: Expression) -> dict[str, int]:
 def _compare(shown: Prediction, true: np.ndarray, expression: Expression) -> Prediction:
     *regions, found = shown.boxes
     overlap = overlaps(np.array([found.xyxy]), true[None])[0, 0]
-    line = Line(f"overlap {overlap:.2f}", bool(overlap >= OVERLAP))
+    line = Line(f"overlap {overlap:.2f}", bool(overlap >= OVERLAP), f"probability {found.probability:.2f}")
     boxes = [*regions, Box(tuple(true.tolist()), "true"), found]
     return shown._replace(text=" ".join(expression.tokens), lines=[line], boxes=boxes)
 

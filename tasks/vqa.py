@@ -370,7 +370,11 @@ class VisualQuestionAnswering(Task):
             score=accuracy,
             certainty=certainty,
             order=np.where(accuracy >= RIGHT, certainty, np.where(accuracy == 0, -certainty, np.nan)),
-            values={"accuracy": accuracy, **of_kinds(accuracy, samples.answer_types[rows])},
+            values={
+                "accuracy": accuracy,
+                **of_kinds(accuracy, samples.answer_types[rows]),
+                **of_kinds(accuracy, samples.question_types[rows]),
+            },
             groups={
                 "kind of answer": samples.answer_types[rows],
                 "kind of question": samples.question_types[rows],

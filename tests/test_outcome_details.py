@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import tiny_run
 from scipy import stats
 
 from outcome.beginnings import Beginnings
-from outcome.details import Details, details, extremes
+from outcome.details import details, extremes
 from outcome.intervals import of_share, of_sum
+from outcome.samples import Scored
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 20), (7, 20), (20, 20), (400, 500)])
@@ -80,10 +79,25 @@ def test_best_and_worst_are_of_different_images_and_never_the_same_samples() -> 
     assert [len(some) for some in extremes(type(scored)(**few))] == [1, 1]
 
 
-def test_details_are_read_as_they_were_written(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    found = tiny_run.details()
-    assert Details.from_dict(json.loads(json.dumps(found.as_dict()))).as_dict() == found.as_dict()
+def test_kinds_beyond_the_most_frequent_are_told_together() -> None:
+    kinds = np.array([f"kind {number % 60:02}" for number in range(110)] + [""] * 10)
+    score = np.arange(120) % 2.0
+    base = {**vars(tiny_run.scored()), "images": np.arange(120), "score": score, "certainty": score, "order": score}
+    base |= {"values": {}, "totals": {}, "baselines": {"guessing": 1 - score}, "said": None}
+    rows = details("val", Scored(**{**base, "groups": {"kind": kinds}})).groups["kind"]
+    assert len(rows) == 41 and rows[-1].label == "20 others"
+    assert [row.count for row in rows] == [2] * 40 + [30] and sum(row.count for row in rows) == 110
+    others = np.isin(kinds, [f"kind {number:02}" for number in range(40, 60)])
+    assert rows[-1].score == pytest.approx(100 * score[others].mean())
+    assert rows[-1].baselines["guessing"] == pytest.approx(100 - rows[-1].score)
+
+
+def test_a_network_that_is_sure_of_nothing_has_no_calibration() -> None:
+    scored = tiny_run.scored()
+    unknown = {**vars(scored), "certainty": np.full(40, np.nan)}
+    assert details("val", Scored(**unknown)).calibration == []
+    half = {**vars(scored), "certainty": np.where(np.arange(40) < 20, scored.certainty, np.nan)}
+    assert sum(one.count for one in details("val", Scored(**half)).calibration) == 20
 
 
 def test_words_alone_take_the_longest_beginning_that_training_knows() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from outcome.retrieval import chance, folds, metrics, ranks
+from outcome.retrieval import Piece, chance, folds, highest, metrics, ranks
 
 
 def naive_ranks(scores: np.ndarray, image_of: np.ndarray) -> tuple[list[int], list[int]]:
@@ -36,8 +36,8 @@ def test_ranks_equal_the_oracle_with_ties_and_differing_numbers(counts: list[int
 def test_perfect_and_constant_scores() -> None:
     image_of = np.repeat(np.arange(20), 5)
     perfect = (image_of[None] == np.arange(20)[:, None]).astype(np.float32)
-    assert metrics(perfect, image_of)["rsum"] == 600
-    constant = metrics(np.zeros_like(perfect), image_of)
+    assert metrics(*ranks(perfect, image_of))["rsum"] == 600
+    constant = metrics(*ranks(np.zeros_like(perfect), image_of))
     assert constant["rsum"] == 0 and constant["t2i_median"] == 20
 
 
@@ -45,7 +45,7 @@ def test_perfect_and_constant_scores() -> None:
 def test_chance_equals_simulation(counts: list[int]) -> None:
     rng = np.random.default_rng(0)
     image_of = np.repeat(np.arange(len(counts)), counts)
-    simulated = [metrics(rng.random((len(counts), sum(counts))), image_of) for _ in range(300)]
+    simulated = [metrics(*ranks(rng.random((len(counts), sum(counts))), image_of)) for _ in range(300)]
     found = chance(np.array(counts))
     assert found.keys() == simulated[0].keys()
     for name, value in found.items():
@@ -71,3 +71,25 @@ def test_scores_that_are_nan_rank_last() -> None:
     assert to_text.tolist() == to_image.tolist() == [4] * 4
     scores[2, 2] = np.nan
     assert [rank.tolist() for rank in ranks(scores, np.arange(4))] == [[1, 1, 4, 1], [1, 1, 4, 1]]
+
+
+def test_the_highest_are_those_of_a_full_sort() -> None:
+    scores = np.random.default_rng(0).random((6, 9))
+    np.testing.assert_array_equal(highest(scores, 3), np.argsort(-scores, axis=1)[:, :3])
+    assert highest(scores[:, :2], 3).shape == (6, 2)
+
+
+def test_pools_are_one_in_the_order_of_the_split() -> None:
+    rng = np.random.default_rng(0)
+    image_of = np.array([0, 1, 2, 3, 0, 1, 2, 3, 3])
+    pieces = []
+    for pool in (np.array([1, 3]), np.array([0, 2])):
+        captions = np.flatnonzero(np.isin(image_of, pool))
+        pieces.append(Piece.of(rng.random((2, len(captions))), np.searchsorted(pool, image_of[captions]), captions))
+    assert sum(len(piece.ranks[0]) for piece in pieces) == 4
+    whole = Piece.of_all([piece._replace(best=piece.best[:, :2]) for piece in pieces])
+    assert whole.captions.tolist() == list(range(9))
+    for piece in pieces:
+        np.testing.assert_array_equal(whole.to_image[piece.captions], piece.to_image)
+        np.testing.assert_array_equal(whole.to_text[piece.captions], piece.to_text)
+        assert np.isin(whole.best[piece.captions], piece.captions).all()

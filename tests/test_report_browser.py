@@ -6,6 +6,7 @@ test_evidence_run.py look at the pages of real runs in the same way.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,23 @@ def test_nothing_is_wrong_and_nothing_overflows(opened: Any, pages: dict[str, Pa
         "several": {"scores", "comparisons"},
         "study": {"comparisons", "groups", "networks"},
     }[name] <= tables
+
+
+def test_groups_with_four_baselines_stand_beside_each_other_uncut(opened: Any, pages: dict[str, Path]) -> None:
+    path = Path("logs/ckpts/result_test/details_trained.json")
+    given = json.loads(path.read_text())
+    for rows in given["testA"]["groups"].values():
+        for row in rows:
+            names = ("guessing", "largest region", "most central region", "words alone")
+            row |= {"count": 1234, "baselines": dict.fromkeys(names, 12.34)}
+    path.write_text(json.dumps(given).replace('"words"', '"words of the phrase"'))
+    pages["training"].write_text(of_run(run_of(Path("logs/log/trained"))))
+    page = opened.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(f"file://{pages['training']}")
+    around = "[...document.querySelectorAll('.tables > .scroll')]"
+    assert page.evaluate(f"{around}.map(one => one.scrollWidth - one.clientWidth)") == [0, 0]
+    assert page.evaluate(f"new Set({around}.map(one => one.getBoundingClientRect().top)).size") == 1
+    page.close()
 
 
 def test_a_table_sorts_by_a_number_from_the_keyboard(opened: Any, pages: dict[str, Path]) -> None:

@@ -62,11 +62,12 @@ def test_the_scores_of_a_training_are_those_of_its_file_and_scoring_again_adds_t
         Score("testB", "accuracy", 70.0625, None),
     )
     assert run_of(folder).scores[0].baselines == {"guessing": 11.0, "words alone": 50.0}
-    assert run_of(folder).details == (tiny_run.details(),)
+    assert [one.as_dict() for one in run_of(folder).details] == [tiny_run.details().as_dict()]
     again = json.loads(Path("logs/ckpts/result_test/metrics_trained.json").read_text())
     again |= {"metrics": {"val": {"accuracy": 80.5}}, "chance": {}}
     Path("logs/ckpts/result_test/metrics_trained_val.json").write_text(json.dumps(again))
     assert run_of(folder).scores[-1] == Score("val", "accuracy", 80.5, None)
+    assert run_of(folder).notes == ("a remark", "testA: 30 phrases")  # which both files have
     best = next(one for one in numbers(run_of(folder)) if one.name.startswith("best epoch"))
     assert best.value == 3 and "80.50" in best.beside
 
@@ -107,8 +108,6 @@ def test_a_run_is_running_while_it_is_held_and_stopped_after() -> None:
         ("logs/ckpts/arch/found.alphas.json", '{"epochs": {"epoch0": {"encoder": 3, "decoder": []}}}'),
         ("genotypes/searched/vgd/found.json", "{"),
         ("logs/ckpts/result_test/metrics_found.json", "[]"),
-        ("logs/ckpts/result_test/details_found.json", "[]"),
-        ("logs/ckpts/result_test/details_found.json", '{"val": {"split": "val"}}'),
     ],
 )
 def test_what_is_damaged_is_named(name: str, text: str) -> None:

@@ -16,6 +16,8 @@ from parity import load_reference, needs_reference
 from common.errors import UserError
 from genotypes.genotype import Genotype
 from matching.scores import score_matrix
+from outcome.retrieval import ranks
+from retrain.details import in_detail
 from retrain.model import build
 from retrain.run import main as retrain
 from space.inputs import Inputs
@@ -84,6 +86,27 @@ def test_untrained_networks_are_at_chance(demo: Path) -> None:
     with eval_mode(model):
         found = task.evaluate(model, task.split("train"), 64)
     assert found.metrics["rsum"] < 2.5 * float(found.notes[0].split("chance ")[1])
+
+
+@pytest.mark.parametrize("shortlist", [None, 4])
+def test_a_report_shows_what_scoring_found_and_nothing_is_scored_or_ranked_again(
+    demo: Path, monkeypatch: pytest.MonkeyPatch, shortlist: int | None
+) -> None:
+    task = ImageTextMatching(ItmData(root=str(demo), shortlist=shortlist))
+    torch.manual_seed(0)
+    model = build(task, GENOTYPE, ModelSettings(pool_hidden=16, word_width=16, align_width=12), 64)
+    split, ranked = task.split("val"), []
+    monkeypatch.setattr("outcome.retrieval.ranks", lambda *given: ranked.append(1) or ranks(*given))
+    with eval_mode(model):
+        shown = task.showcase(model, split, np.arange(0, len(split), 7))
+        found = task.evaluate(model, split, 64)
+        monkeypatch.setattr("tasks.itm.score_matrix", None)
+        told = in_detail(task, model, "val", split, found)
+        if shortlist is None:
+            assert found.showcase(np.arange(0, len(split), 7)) == shown
+    assert ranked == [1]
+    assert told.beside["t2i_r1"].low <= found.metrics["t2i_r1"] <= told.beside["t2i_r1"].high
+    assert told.best and all(len(one.prediction.lines) == 3 for one in (*told.best, *told.worst))
 
 
 def test_a_network_that_aligns_is_trained_by_contrast_and_scored_with_its_similarity(demo: Path) -> None:

@@ -119,6 +119,31 @@ def test_an_oracle_scores_what_its_regions_allow(demo: Path, monkeypatch: pytest
     assert np.mean(hits) == pytest.approx(float(reachable), abs=0.05)
 
 
+def test_words_alone_find_what_training_says_of_places_and_not_what_only_colours_tell(tmp_path: Path) -> None:
+    root = tiny_vgd.make_root(tmp_path / "root")
+    colours = by_words(root, "val")
+    refs, instances = tiny_vgd.read(root)
+    for ref in refs:
+        place = ref["ann_id"] % 100
+        word = {0: "left", 2: "right"}.get(place, "other") if place < 3 else "other"
+        ref["sentences"] = [{"tokens": [word], "raw": word, "sent": word, "sent_id": ref["ref_id"]}]
+    tiny_vgd.write(root, refs, instances)
+    told = by_words(root, "val")
+    words = np.array([one.tokens[0] for one in VisualGrounding(VgdData(root=str(root))).expressions["val"]])
+    assert told[words == "left"].all() and told[words == "right"].all() and (words == "right").sum() == 6
+    assert 0.1 < colours.mean() < 0.5
+
+
+def by_words(root: Path, split: str) -> np.ndarray:
+    """What an untrained network's evaluation says that the words alone score."""
+    task = VisualGrounding(VgdData(root=str(root), word_vectors=None))
+    model = build(task, Genotype("vgd", ("self_att_64",), ("guided_att_64",)), ModelSettings(pool_hidden=8), 64)
+    with eval_mode(model):
+        scored = task.evaluate(model, task.split(split), 8).samples()
+    assert [*scored.baselines] == ["guessing", "largest region", "most central region", "words alone"]
+    return scored.baselines["words alone"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -16,6 +16,7 @@ from parity import load_reference, needs_reference
 
 from common.errors import UserError
 from genotypes.genotype import Genotype
+from outcome.details import details
 from readers.feature_pack import open_pack
 from retrain.model import build
 from retrain.run import main as retrain
@@ -383,3 +384,16 @@ def test_real_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(task.answers) == 13 and len(task.split("test")) > 0
     split = task.split("val")
     assert len(split) == 937 and split.samples.answers.best_constant(split.rows)[1] == pytest.approx(0.3767, abs=1e-4)
+
+
+def test_every_score_of_a_kind_has_an_interval_and_baselines(root: Path) -> None:
+    task = make(root)
+    model = small_model(task)
+    with eval_mode(model):
+        found = task.evaluate(model, task.split("val"), 8)
+    told = details("val", found.samples()).beside
+    scores = {**found.metrics, **found.details}
+    assert len(scores) > 3 and scores.keys() == told.keys()
+    for name, value in scores.items():
+        assert told[name].low <= value <= told[name].high, name
+        assert told[name].baselines.keys() == {"guessing", "words alone"}

@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from genotypes.genotype import Genotype, load
-from outcome.retrieval import metrics as ranked
+from matching.scores import score_matrix
 from retrain.model import restore
 from retrain.run import main as retrain
 from space.inputs import Inputs
@@ -235,11 +236,11 @@ def test_the_next_command_scores_it_as_the_original_would(name: str) -> None:
 def test_it_scores_every_pair_as_the_original_would(monkeypatch: pytest.MonkeyPatch) -> None:
     out, matrices = imported("itm"), []
 
-    def noted(scores: np.ndarray, image_of: np.ndarray) -> dict[str, float]:
-        matrices.append(scores)
-        return ranked(scores, image_of)
+    def noted(*which: Any) -> np.ndarray:
+        matrices.append(score_matrix(*which))
+        return matrices[-1]
 
-    monkeypatch.setattr("tasks.itm.metrics", noted)
+    monkeypatch.setattr("tasks.itm.score_matrix", noted)
     score("itm", out)
     (matrix,) = matrices
     wanted = reference_pairs(reference("itm"), out).repeat(5, axis=1)

@@ -137,7 +137,7 @@ def details() -> Details:
     Image.new("RGB", (64, 48), "teal").save(picture)
     boxes = [Box((1.0, 2.0, 30.0, 40.0)), Box((5.0, 5.0, 20.0, 20.0), "predicted"), Box((6.0, 6.0, 22.0, 20.0), "true")]
     shown = Prediction(7, (48.0, 64.0), boxes, "the red one", [Line("overlap 0.71", True, "0.9")])
-    return with_shown(found, [Shown(100.0, str(picture), shown)], [Shown(0.0, "gone.png", shown)])
+    return with_shown(found, [Shown(str(picture), shown)], [Shown("gone.png", shown)])
 
 
 def study(version: str = "vgd", width: int = 64) -> Path:
