@@ -16,6 +16,7 @@ from common.files import read_json, write_json
 from engine.run import commit, today
 from engine.runtime import Runtime
 
+FOUND = "genotype.json"  # what a search came out with, kept beside its log
 FILE = "run.json"  # a list with an entry for each time the run was begun or gone on with
 
 

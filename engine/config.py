@@ -45,6 +45,7 @@ MAKE = {  # keys with a make variable of their own
     "data.split": "SPLIT",
     "profile": "PROFILE",
 }
+DEMO_ROOT = "data/demo"  # where the built-in demo data lie
 DEMO_MARK = "demo.json"  # the file in a data root that says it is the built-in demo data
 
 
@@ -205,7 +206,7 @@ def _task_layers(path: Path, profile: str | None, root: str | None) -> Iterator[
         is_demo = (
             root is not None
             and "demo" in profiles
-            and (root == "data/demo" or os.path.exists(home_path(root) / DEMO_MARK))
+            and (root == DEMO_ROOT or os.path.exists(home_path(root) / DEMO_MARK))
         )
         profile = "demo" if is_demo else ""
     for name in filter(None, profile.split(",")):

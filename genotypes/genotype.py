@@ -103,6 +103,14 @@ class Genotype:
                 if not isinstance(block, Mapping) or not fits([*block.values()]):
                     raise UserError(f"a genotype's {key} of {side} block {number} must be {form}, not {brief(block)}")
 
+    @property
+    def origin(self) -> str | None:
+        """Where it came from, in words; None where nothing is known."""
+        source, date = (self.provenance.get(key) for key in ("source", "date"))
+        if source is not None or "config" not in self.provenance:
+            return None if source is None else str(source)
+        return f"a search with seed {self.provenance.get('seed')}, {str(date)[:10]}"
+
     def probability(self, side: str, number: int) -> float | None:
         """Probability of the operation that stands in block ``number`` (from 0) of a side, or None if unknown."""
         if self.probabilities is None:

@@ -84,6 +84,8 @@ def _of_training(run: Run) -> Iterator[Fact]:
 def _chosen(run: Run) -> str:
     if f"{VAL}/{run.objective}" not in run.series:
         return "no split chose the epoch: the last one counts"
+    if len(run.series[f"{VAL}/{run.objective}"].epochs) == 1:
+        return f"no split chose the epoch: {VAL} was scored once, and that epoch counts"
     if any(score.split == VAL for score in run.scores):
         return f"the best epoch was chosen on {VAL}, whose score is too high by what choosing gains"
     return f"the best epoch was chosen on {VAL}; no other split chose anything"

@@ -105,7 +105,15 @@ def _same_benchmark(runs: Sequence[Run], studies: Sequence[Study]) -> tuple[str,
     data = [len({repr(run.about.get("data")) for run in same}) > 1 for same in alike]
     if any(data):
         return NOT, "the runs saw different data"
-    return (PART, f"they differ in {_few(keys)}") if keys else (YES, "the configurations are alike but for seeds")
+    if keys:
+        return PART, f"they differ in {_few(keys)}"
+    others = "seeds and architectures" if any(_architectures(same) for same in alike) else "seeds"
+    return YES, f"the configurations are alike but for {others}"
+
+
+def _architectures(runs: Sequence[Run]) -> bool:
+    """Whether trainings are of different architectures."""
+    return any(row.key == "geno" for row in differing(runs))
 
 
 def _confounders(runs: Sequence[Run]) -> tuple[str, str]:
@@ -127,12 +135,12 @@ def _confounders(runs: Sequence[Run]) -> tuple[str, str]:
 
 def _ablation(runs: Sequence[Run]) -> tuple[str, str]:
     keys = [row.key for same in (_of(runs, "search"), _of(runs, "retrain")) for row in differing(same)]
-    keys = [key for key in keys if key not in ("seed", "geno", "run")]
-    return (
-        (PART, f"these runs differ in {keys[0]} alone")
-        if len(keys) == 1
-        else (NOT, "no two runs differ in one setting alone")
-    )
+    settings = [key for key in keys if key not in ("seed", "geno", "run")]
+    if len(settings) == 1:
+        return PART, f"these runs differ in {settings[0]} alone"
+    if not settings and "geno" in keys:
+        return PART, "these runs differ in their architecture alone"
+    return NOT, "no two runs differ in one setting alone"
 
 
 def _same_evaluation(runs: Sequence[Run], studies: Sequence[Study]) -> tuple[str, str]:
@@ -158,13 +166,7 @@ def _several(runs: Sequence[Run], studies: Sequence[Study]) -> tuple[str, str]:
 
 def _details(runs: Sequence[Run], studies: Sequence[Study]) -> Iterator[Answer]:
     yield ("how hyperparameters were tuned, and what it took", NOT, "a run does not know how its settings were chosen")
-    staged = [run for stage in ("search", "retrain") for run in _of(runs, stage)[:1]]
-    if len(staged) == 2 and all(run.seconds for run in runs):
-        hours = sum(sum(run.seconds.values()) for run in runs) / 3600
-        time = YES, f"{hours:.2f} hours, searches and trainings together"
-    else:
-        time = (PART, "part of the runs noted it") if any(run.seconds for run in runs) else (NOT, "not noted")
-    yield ("time of the whole method, end to end", *time)
+    yield ("time of the whole method, end to end", *_time(runs))
     wanted = ("commit", "data", "hardware", "versions", "threads")
     missing = sorted({key for run in runs for key in wanted if not run.about.get(key)})
     yield (
@@ -175,6 +177,19 @@ def _details(runs: Sequence[Run], studies: Sequence[Study]) -> Iterator[Answer]:
             else (YES, "configuration, data, code and machine stand in each run's own report")
         ),
     )
+
+
+def _time(runs: Sequence[Run]) -> tuple[str, str]:
+    noted = [run for run in runs if run.seconds]
+    if not noted:
+        return NOT, "not noted"
+    if len(noted) < len(runs):
+        return PART, "part of the runs noted it"
+    stages = [said for stage, said in (("search", "searches"), ("retrain", "trainings")) if _of(runs, stage)]
+    hours = f"{sum(sum(run.seconds.values()) for run in runs) / 3600:.2f} hours"
+    if len(stages) == 2:
+        return YES, f"{hours}, searches and trainings together"
+    return PART, f"{hours}, {' and '.join(stages) or 'scoring'} alone"
 
 
 def _few(names: Sequence[str], most: int = 4) -> str:

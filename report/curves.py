@@ -53,13 +53,15 @@ def groups(runs: Sequence[Run], together: int = COLOURS) -> Iterator[Group]:
         together: at most so many numbers of one chart; what is left begins another of the same heading.
     """
     objective = runs[0].objective if runs else ""
+    path = "the most probable path of every epoch" if runs and runs[0].stage == "search" else ""
     named = {name: series for run in runs for name, series in run.series.items() if not KINDS.fullmatch(name)}
     left = [name for name, series in named.items() if len(series.epochs) > 1]  # one epoch alone is no curve
     for rule in _rules(objective):
         names = [name for name in left if re.fullmatch(rule.pattern, name)]
         left = [name for name in left if name not in names]
         for first in range(0, len(names), together):
-            yield Group(rule.title, rule.remark, tuple(names[first : first + together]))
+            of = path if rule.pattern.startswith("val/") else ""
+            yield Group(rule.title, ", ".join(filter(None, (of, rule.remark))), tuple(names[first : first + together]))
 
 
 def kinds(run: Run) -> dict[str, dict[str, Series]]:

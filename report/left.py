@@ -19,6 +19,10 @@ from genotypes.genotype import Genotype, load, load_epochs
 from outcome.details import DETAILS, Details
 from report.splits import read_splits
 
+LOST = (
+    "the genotype that was picked is not where the search wrote it: what stands here instead are the most probable "
+    "operations of its last epoch, which a selector may have passed over"
+)
 AFTER = ("", "_val", "_test")  # of a training, and of scoring its network again
 
 
@@ -82,15 +86,20 @@ def read(folder: Path) -> Left:
     goes = about.goes(folder)
     if not isinstance(goes, list) or not all(isinstance(each, Mapping) for each in goes):
         raise UserError(f"{folder / about.FILE} should be a list of what a run was begun with; bring a copy back")
+    found = _found(folder, config)
+    details, damaged = _details(logs / "ckpts" / "result_test", version)
+    if "search" in config and history.exists() and found is None and goes and "seconds" in goes[-1]:
+        damaged += (LOST,)
     return Left(
         folder,
         config,
         tuple(goes),
         _metrics(folder / "metrics.jsonl"),
         tuple(load_epochs(history) if history.with_suffix(".alphas.json").exists() else ()),
-        _found(config, version),
+        found,
         tuple(_results(logs / "ckpts" / "result_test", version)),
-        *_details(logs / "ckpts" / "result_test", version),
+        details,
+        damaged,
         is_held(folder / ".lock"),
     )
 
@@ -117,13 +126,18 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _found(config: Mapping[str, Any], version: str) -> Genotype | None:
-    """What the search wrote, unless another of that name has taken its place."""
+def _found(folder: Path, config: Mapping[str, Any]) -> Genotype | None:
+    """What the search came out with: its copy beside the log, or of older searches the file they were told to write.
+
+    That was named from the folder in which the search was typed, which is one of those above its log.
+    """
     place, task = config.get("genotypes"), config.get("task")
-    if not isinstance(place, str) or not isinstance(task, str):
-        return None
-    path = Path(place) / task / f"{version}.json"
-    return load(str(path)) if path.exists() else None
+    paths = [folder / about.FOUND]
+    if isinstance(place, str) and isinstance(task, str):
+        bases = (Path(), *folder.resolve().parents)
+        paths += [base / place / task / f"{folder.name}.json" for base in bases]
+    path = next((path for path in paths if path.exists()), None)
+    return None if path is None else load(str(path))
 
 
 def _results(folder: Path, version: str) -> Iterator[Mapping[str, Any]]:

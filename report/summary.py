@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from engine.config import DEMO_ROOT
 from report.charts import number
 from report.facts import Run
 from report.studies import Study
@@ -30,9 +31,12 @@ def _scores(run: Run) -> Iterator[Number]:
     for score in run.scores:
         if score.metric == run.objective:
             weights = ", with the supernet's weights" if run.stage == "search" else ""
-            guess = ", ".join(f"{name}: {number(value)}" for name, value in score.baselines.items())
-            yield Number(f"{score.metric} on {score.split}{weights}", score.value, guess)
-    if run.stage == "retrain" and (series := run.series.get(f"val/{run.objective}")):
+            beside = [f"{name}: {number(value)}" for name, value in score.baselines.items()]
+            if run.stage == "search" and "val_images" in run.standing:
+                beside.append(f"of {number(run.standing['val_images'])} images")
+            yield Number(f"{score.metric} on {score.split}{weights}", score.value, ", ".join(beside))
+    series = run.series.get(f"val/{run.objective}")
+    if run.stage == "retrain" and series and len(series.epochs) > 1:
         best = max(series.values)
         epoch = series.epochs[series.values.index(best)]
         yield Number(
@@ -130,13 +134,14 @@ def setup(run: Run) -> list[Fact]:
     about = run.about
     given = {
         "task": f"{run.title} ({run.task})" if run.title != run.task else run.task,
-        "data": run.setting("data.root"),
+        "data": _data(run),
         "data set": run.setting("data.dataset"),
         "fingerprint of the data": _pairs(about.get("data")),
         "samples": ", ".join(f"{number(count)} {what}" for what, count in run.samples.items()),
         "space": " and ".join(filter(None, (_space(run, side) for side in ("encoder", "decoder")))),
         "budget": ", ".join(f"{kind} {run.setting(f'search.budget.{kind}')}" for kind in _budgets(run)),
         "genotype": run.setting("geno"),
+        "where it came from": about.get("architecture"),
         "seed": run.setting("seed"),
         "begun": about.get("date"),
         "gone on with": f"{about['goes'] - 1} times" if about.get("goes", 1) > 1 else None,
@@ -148,6 +153,11 @@ def setup(run: Run) -> list[Fact]:
         "leak audit": run.audit and run.audit.removeprefix("leak audit: "),
     }
     return [Fact(name, str(value)) for name, value in given.items() if value not in (None, "")]
+
+
+def _data(run: Run) -> Any:
+    root = run.setting("data.root")
+    return f"{root}: the built-in demo, synthetic scenes in the layout of the data set" if root == DEMO_ROOT else root
 
 
 def of_study(study: Study) -> list[Fact]:

@@ -179,6 +179,7 @@ def leave_genotype(
     if not stage.runtime.ranks.first:
         return
     genotype.save(path)
+    genotype.save(files.log / about.FOUND)
     log.record(PICKED, len(stage.history), genotype.supernet)
     try:
         figure = draw(genotype, path.with_suffix(".svg"), {name: op.kind for name, op in OPS.items()})

@@ -66,6 +66,7 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
 
     assert run_of(Path("logs/log/found")).standing == genotype.supernet
     assert Path("logs/log/found/report.html").stat().st_size < LARGEST
+    assert Path("logs/log/found/genotype.json").read_bytes() == path.read_bytes()
 
     retrain([f"--geno={path}", *settings("retrain", task, demo, "trained")[1:]])
     # The profile's retraining validates the same images as the search, so its best epoch is what was retrained.
@@ -78,6 +79,7 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
     assert best.exists() and numbers["task"] == task
     assert numbers["cost"] == genotype.cost  # of the same width
     told = run_of(Path("logs/log/trained"))
+    assert told.about["architecture"] == genotype.origin
     scored = {split: metrics for split, metrics in numbers["metrics"].items() if metrics}
     assert sum(map(len, scored.values())) == len(told.scores)
     for score in told.scores:

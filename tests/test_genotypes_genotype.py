@@ -264,3 +264,15 @@ def test_genotypes_need_no_torch() -> None:
 
 def test_published_lists_every_file() -> None:
     assert list(published()) == ["mcan", "mmnas_itm", "mmnas_vgd", "mmnas_vqa"]
+
+
+@pytest.mark.parametrize(
+    ("provenance", "said"),
+    [
+        ({}, None),
+        ({"source": "a paper"}, "a paper"),
+        ({"config": {}, "seed": 3, "date": "2026-01-02T03:04"}, "a search with seed 3, 2026-01-02"),
+    ],
+)
+def test_where_it_came_from_in_words(provenance: dict[str, object], said: str | None) -> None:
+    assert Genotype(None, ("feed_forward",), ("feed_forward",), provenance=provenance).origin == said

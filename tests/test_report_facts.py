@@ -40,6 +40,22 @@ def test_the_facts_of_a_search_are_those_of_its_files() -> None:
     assert run.command[-1] == "'--data.root=my data'"
 
 
+def test_what_a_search_came_out_with_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its copy beside the log; of older searches the file named from the folder in which they were typed."""
+    folder = tiny_run.search().resolve()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run_of(folder).genotype.decoder == tuple(tiny_run.SEARCHED["decoder"]) and not run_of(folder).warnings
+    (tmp_path / "genotypes/searched/vgd/found.json").rename(folder / "genotype.json")
+    assert run_of(folder).genotype.decoder == tuple(tiny_run.SEARCHED["decoder"]) and not run_of(folder).warnings
+
+
+def test_a_pick_that_is_gone_is_not_passed_off_as_the_most_probable_path() -> None:
+    folder = tiny_run.search()
+    Path("genotypes/searched/vgd/found.json").unlink()
+    assert "the most probable operations of its last epoch" in run_of(folder).warnings[-1]
+
+
 def test_blocks_have_the_probabilities_of_every_epoch_and_settle_where_their_argmax_last_changed() -> None:
     encoder, first, second = run_of(tiny_run.search()).blocks
     epochs = json.loads(Path("logs/ckpts/arch/found.alphas.json").read_text())["epochs"]
@@ -180,3 +196,27 @@ def test_reasons_say_what_speaks_for_a_run_and_against_it() -> None:
         path.write_text(re.sub('"words alone": [0-9.]+', f'"words alone": {value}', path.read_text()))
         again = {fact.name: fact.text for fact in reasons(run_of(Path("logs/log/trained")))}
         assert again["beyond baselines on testA"].startswith(verdict)
+
+
+def test_trainings_that_differ_in_their_architecture_alone_are_said_to() -> None:
+    one, other = (run_of(tiny_run.training(version)) for version in ("a", "b"))
+    for folder, name in ((one.folder, "x.json"), (other.folder, "y.json")):
+        with (folder / "config.yaml").open("a") as file:
+            file.write(f"geno: {name}\n")
+    both = [run_of(one.folder), run_of(other.folder)]
+    said = {item.question: (item.answer, item.because) for item in fill_in(both, [])}
+    assert said["ablation studies"] == (PART, "these runs differ in their architecture alone")
+    alike = said["the same data, splits, space and training for all that is compared"]
+    assert alike == (YES, "the configurations are alike but for seeds and architectures")
+    assert said["time of the whole method, end to end"] == (PART, "0.01 hours, trainings alone")
+
+
+def test_a_split_that_was_scored_once_chose_nothing() -> None:
+    folder = tiny_run.training()
+    path = folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = [{k: v for k, v in line.items() if k != "val/accuracy" or line["epoch"] == 4} for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    run = run_of(folder)
+    assert "val was scored once" in {one.name: one.text for one in reasons(run)}["chosen by"]
+    assert not any(one.name.startswith("best epoch") for one in numbers(run))
