@@ -61,10 +61,11 @@ def _settled(run: Run) -> str:
     when = [block.settled for block in run.blocks if block.settled is not None]
     if not when:
         return "no: there was no architecture step"
-    still = sum(one == last for one in when)
+    kept = [one for one in when if one < last]
+    since = f"; half of these since epoch {median(kept):g} or earlier" if kept else ""
     return (
-        f"{len(when) - still} of {len(run.blocks)} blocks kept their most probable operation through the last epoch, "
-        f"number {last}; half of all since epoch {median(when):g} or earlier"
+        f"{len(kept)} of {len(run.blocks)} blocks kept their most probable operation through the last epoch, number "
+        f"{last}{since}"
     )
 
 

@@ -163,10 +163,12 @@ def _data(run: Run) -> Any:
 def of_study(study: Study) -> list[Fact]:
     """What a study of evidence rests on."""
     searches, random = (sum(one.group == name for one in study.networks) for name in ("searched", "random"))
+    # One that stands in two groups was trained once.
+    different = len({(one.scores, one.flops, one.parameters) for one in study.networks})
     search, training = (f"{seconds:.0f} s" for seconds in study.seconds)
     roles = {name: ", ".join(map(str, splits)) or "none" for name, splits in study.roles.items()}
     return [
-        Fact("networks", f"{searches} searched, {random} random, {len(study.networks)} in all"),
+        Fact("networks", f"{searches} searched, {random} random, {different} different ones in all"),
         Fact("training seeds of each", ", ".join(map(str, study.training_seeds))),
         Fact(
             "splits",
