@@ -150,11 +150,19 @@ def of_several(runs: Sequence[Run], studies: Sequence[Study]) -> str:
         "several.html.jinja",
         title=" and ".join(run.version for run in runs[:3]) + (f" and {len(runs) - 3} more" if runs[3:] else ""),
         compared=compare(runs),
+        believed=_beside([reasons(run) for run in runs]),
+        setups=_beside([summary.setup(run) for run in runs]),
         figures=[(name, drawn, charts.lines(name, drawn)) for name, drawn in figures],
         studies=[(study, _strips(study)) for study in studies],
         genotypes=[(run, _figure(run.genotype, f"g{number}", run.version)) for number, run in enumerate(runs)],
         checklist=fill_in(runs, studies),
     )
+
+
+def _beside(facts: Sequence[Sequence[summary.Fact]]) -> dict[str, list[str]]:
+    """By name what each run's fact of that name says, empty where it has none."""
+    by_run = [{fact.name: fact.text for fact in of_run} for of_run in facts]
+    return {name: [known.get(name, "") for known in by_run] for name in dict.fromkeys(n for one in by_run for n in one)}
 
 
 def _figure(genotype: Genotype | None, prefix: str, title: str | None = None) -> Markup | str:

@@ -231,3 +231,11 @@ def test_a_scale_holds_its_values_between_its_outer_steps(values: tuple[float, .
     assert found.ticks[0] == found.low and 2 <= len(found.ticks) <= 8
     drawn = charts.lines("a", [("b", Series("b", tuple(range(1, len(values) + 1)), tuple(map(float, values))))])
     assert "nan" not in drawn and drawn.count("<circle") == len(values)
+
+
+def test_runs_beside_each_other_say_whether_to_believe_each() -> None:
+    text = several(tiny_run.search("a"), tiny_run.training("c", 1))
+    believed = text[text.index("Whether to believe it") : text.index("What was set otherwise")]
+    assert "softmax(alpha) is" in believed and "beyond baselines on testA" in believed
+    assert "one seed (0)" in believed and "one seed (1)" in believed
+    assert "my data" in text[text.index("Everything that was run") : text.index("How to repeat it")]
