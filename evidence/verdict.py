@@ -70,6 +70,10 @@ def _sentence(overall: str, comparisons: Sequence[Comparison], words: dict[str, 
     size = words.get(MATCHED)
     if overall.startswith("better") and size not in (None, "better", "ahead"):
         ending += "; nor is it shown that more than their size is behind it"
+    if overall in (NONE, SAME) and any(
+        one.kind == "best of k" and words[one.against] == "worse" for one in comparisons
+    ):
+        ending += ", and they are worse than the best of as many random ones as the search's time would train"
     if overall == NONE and mean.least_p > LEVEL:
         ending += "; no scores of so few could, so run it with more search seeds and random networks"
     return f"{overall}: {ending}; {facts}"

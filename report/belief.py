@@ -26,12 +26,7 @@ def _of_search(run: Run) -> Iterator[Fact]:
     said = [line.removeprefix("warning: ") for line in run.warnings if COLLAPSED in line]
     yield Fact("collapsed", "; ".join(said) or "no side did: no early certainty that ends in one kind of operation")
     if "percentile" in run.standing:
-        better = run.standing["percentile"]
-        yield Fact(
-            "better than chance",
-            f"{'yes' if better < 50 else 'no'}: by the supernet's loss {better:g} % of random architectures are "
-            "better than the pick",
-        )
+        yield Fact("better than chance", _than_chance(run))
     if run.genotype is not None and run.genotype.swaps:
         open_ = sum(any(swap.undecided for swap in block.swaps) for block in run.blocks)
         yield Fact(
@@ -44,6 +39,16 @@ def _of_search(run: Run) -> Iterator[Fact]:
         "a search does not know: its scores are those of shared weights; make retrain trains the architecture, and "
         "make evidence trains random ones beside it",
     )
+
+
+def _than_chance(run: Run) -> str:
+    """Of a pick that was chosen by the very loss, alpha's own path says more."""
+    better = run.standing["percentile"]
+    said = f"by the supernet's loss {better:g} % of random architectures are better than the pick"
+    if run.setting("search.selector") != "argmax" and "argmax_percentile" in run.standing:
+        by_alpha = run.standing["argmax_percentile"]
+        said += f", which was chosen by losses; {by_alpha:g} % are better than the most probable path"
+    return f"{'yes' if better < 50 else 'no'}: {said}"
 
 
 def _moved(run: Run) -> str:

@@ -153,8 +153,8 @@ class Run:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What it was last started with, a quoted word each; nothing where that is unknown."""
-        return quoted(self.about.get("command"))
+        """What it was last started with, a quoted word each, to begin it anew; nothing where that is unknown."""
+        return tuple(word for word in quoted(self.about.get("command")) if not word.startswith("--resume="))
 
     def setting(self, key: str) -> Any:
         """A key of the configuration; None where there is none."""

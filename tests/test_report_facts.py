@@ -220,3 +220,16 @@ def test_a_split_that_was_scored_once_chose_nothing() -> None:
     run = run_of(folder)
     assert "val was scored once" in {one.name: one.text for one in reasons(run)}["chosen by"]
     assert not any(one.name.startswith("best epoch") for one in numbers(run))
+
+
+def test_a_command_to_repeat_begins_anew() -> None:
+    go = {**tiny_run.GO, "command": ["python", "-m", "search", "--resume=true", "--seed=1"]}
+    assert run_of(tiny_run.search(go=go)).command == ("python", "-m", "search", "--seed=1")
+
+
+def test_what_was_chosen_by_a_loss_is_not_believed_for_it() -> None:
+    folder = tiny_run.search()
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"epoch": tiny_run.EPOCHS, "picked/argmax_percentile": 40.0}) + "\n")
+    said = {one.name: one.text for one in reasons(run_of(folder))}["better than chance"]
+    assert "which was chosen by losses; 40 % are better than the most probable path" in said
