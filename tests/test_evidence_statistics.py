@@ -159,3 +159,6 @@ def test_verdicts() -> None:
     few = judge([comparison(1, 2, 0.2, 0.2)], 0.25)
     assert few.word == NONE and "run it with more search seeds" in few.sentence
     assert judge([comparison(-2, -1, 0.001)], 0.25).word == "worse"
+    behind = comparison(-3, -1, 0.001, against="best of 8", kind="best of k")
+    assert "worse than the best of as many" in judge([comparison(-1, 1, 0.9), behind], 0.25).sentence
+    assert "worse than the best" not in judge([comparison(-1, 1, 0.9), none], 0.25).sentence
