@@ -9,6 +9,8 @@ import pytest
 
 # Before torch is imported: with several threads sums are rounded otherwise, and tests beside other work take ages.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Under make, mistakes are told by its variables; tests say where they mean that.
+os.environ.pop("MAKELEVEL", None)
 
 
 @pytest.fixture(autouse=True)
