@@ -266,7 +266,7 @@ def test_what_a_user_put_beside_what_was_made_stays(task: str, pictures: Path) -
     assert mine.is_symlink() and len(list((root / "images").rglob("*.png"))) == COUNT + 1
 
 
-def test_a_picture_that_cannot_be_read_is_one_line_however_many_rows_name_it(
+def test_a_picture_that_cannot_be_read_is_one_line_with_every_row_that_names_it(
     pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (pictures / "bad.png").write_bytes(b"words")
@@ -274,8 +274,8 @@ def test_a_picture_that_cannot_be_read_is_one_line_however_many_rows_name_it(
     with pytest.raises(UserError, match=rf"4 of {COUNT + 4} rows are wrong"):
         make("itm", path)
     bad, gone = capsys.readouterr().out.splitlines()
-    assert bad.startswith(f"t.csv line {COUNT + 2}: ") and bad.endswith("(3 rows name it, this is the first)")
-    assert gone.startswith(f"t.csv line {COUNT + 3}: ") and "rows name it" not in gone
+    assert bad.startswith(f"t.csv line {COUNT + 2}: ") and bad.endswith(f"(also named in {COUNT + 4}, {COUNT + 5})")
+    assert gone.startswith(f"t.csv line {COUNT + 3}: ") and "also named" not in gone
 
 
 def test_what_is_missing_is_named_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,14 +92,15 @@ def _look(folder: Path, names: Sequence[str]) -> tuple[dict[str, Look], dict[str
 
 
 def _of_pictures(samples: Sequence[Sample], wrong: Mapping[str, str]) -> Iterator[Fault]:
-    """A fault for each picture that cannot be read, however many rows name it."""
+    """A fault for each picture that cannot be read, with every row that names it."""
     lines: dict[str, set[int]] = {name: set() for name in wrong}
     for one in samples:
         if one.image in wrong:
             lines[one.image].add(one.line)
     for name, own in lines.items():
-        several = f" ({len(own):,} rows name it, this is the first)" if len(own) > 1 else ""
-        yield Fault(min(own), wrong[name] + several, len(own))
+        first, *others = sorted(own)
+        several = f" (also named in {', '.join(map(str, others))})" if others else ""
+        yield Fault(first, wrong[name] + several, len(own))
 
 
 def _fitted(one: Sample, look: Look) -> Sample:
