@@ -58,8 +58,8 @@ class Setting(NamedTuple):
 
 
 class Config(SimpleNamespace):
-    """``task`` (the class), ``top`` (options of the run), ``written`` (what the command line said, as Settings) and one
-    attribute per section, each a dataclass.
+    """``task`` (the class), ``top`` (options of the run), ``written`` (what the command line said, as Settings),
+    ``sources`` (where settings came from, the later of two wins) and one attribute per section, each a dataclass.
     """
 
     def as_dict(self) -> dict[str, Any]:
@@ -140,7 +140,8 @@ def load_config(
     parsed = parser.instantiate_classes(_parse(parser, [*settings, *written], known))
     options = top(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(top)})
     made = {key: _plain(getattr(parsed, key)) for key in ("data", *sections)}
-    return Config(task=cls, top=_plain(options), written=written, **made)
+    sources = tuple(dict.fromkeys(s.where for s in (*settings, *written)))
+    return Config(task=cls, top=_plain(options), written=written, sources=sources, **made)
 
 
 def _unknown(key: str, known: Iterable[str]) -> str:

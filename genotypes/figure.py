@@ -6,7 +6,7 @@ rail between them, which no box crosses. All lengths are points (1/72 inch), y g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import graphviz
@@ -36,7 +36,7 @@ CORNER = 6.0
 COULD_AS_WELL = {"style": "filled,rounded,dashed", "color": INK, "penwidth": "0.8"}
 RIVALS = [
     "in a block: the best other operation, and what the loss would change by with it (95 %)",
-    "dashed: the change may be zero, the other could as well stand there",
+    "dashed: that change, or another operation's, may be zero: it could as well stand there",
 ]
 ARROW = 0.45  # times 10 points
 COLUMN = {"encoder": 0.0, "decoder": WIDTH + GUTTER}
@@ -63,12 +63,14 @@ def figure(genotype: Genotype, kinds: Mapping[str, str], title: str | None = Non
         node_attr={"shape": "box", "style": "filled,rounded", "fixedsize": "true", "fontname": "Helvetica"},
         edge_attr={"color": LINE, "arrowsize": str(ARROW), "penwidth": "0.9"},
     )
-    rivals = {f"{side} {n + 1}": genotype.rival(side, n) for side in SIDES for n in range(len(getattr(genotype, side)))}
+    rivals = {
+        f"{side} {n + 1}": genotype.others(side, n) for side in SIDES for n in range(len(getattr(genotype, side)))
+    }
     height = TALL if any(rivals.values()) else HEIGHT
     positions = _positions(genotype, height)
     _panels(drawn, genotype, height)
     for name, facts in net.nodes(data=True):
-        _node(drawn, name, facts, positions[name], genotype.task, height, rivals.get(name))
+        _node(drawn, name, facts, positions[name], genotype.task, height, rivals.get(name, ()))
     for before, after in net.edges:
         _edge(drawn, net, before, after, positions, height)
     _heading(drawn, genotype, title)
@@ -103,7 +105,7 @@ def _node(
     place: Point,
     task: str | None,
     height: float,
-    rival: Swap | None,
+    others: Sequence[Swap],
 ) -> None:
     x, y = place
     looks = {"fontcolor": INK, "fontsize": "10"}
@@ -113,12 +115,12 @@ def _node(
         _box(drawn, name, place, width, label=graphviz.escape(label), color=LINE, fillcolor="white", **looks)
         return
     label = graphviz.escape(facts["label"].replace("_", " "))
-    border = COULD_AS_WELL if rival is not None and rival.undecided else {}
-    _box(drawn, name, place, height=height, label="" if rival else label, **_colours(facts["kind"]) | border, **looks)
-    line = y + 5.5 if rival else y
-    if rival is not None:
+    border = COULD_AS_WELL if any(one.undecided for one in others) else {}
+    _box(drawn, name, place, height=height, label="" if others else label, **_colours(facts["kind"]) | border, **looks)
+    line = y + 5.5 if others else y
+    if others:
         _text(drawn, f"{name} operation", (x, line), label, WIDTH, **looks)
-        _text(drawn, f"{name} rival", (x, y - 7), _said(rival), WIDTH, fontsize="6.5", fontcolor=INK)
+        _text(drawn, f"{name} rival", (x, y - 7), _said(others[0]), WIDTH, fontsize="6.5", fontcolor=INK)
     number = (x - WIDTH / 2 + 10, line)
     _text(drawn, f"{name} number", number, str(facts["number"]), 12, fontsize="7", fontcolor=INK)
     if facts["probability"] is not None:

@@ -117,10 +117,10 @@ class Genotype:
             return None
         return self.probabilities[side][number].get(getattr(self, side)[number])
 
-    def rival(self, side: str, number: int) -> Swap | None:
-        """The best other operation for block ``number`` (from 0) of a side; None if there is none or it is unknown."""
+    def others(self, side: str, number: int) -> tuple[Swap, ...]:
+        """The other operations for block ``number`` (from 0) of a side, best first; none where they are unknown."""
         swaps = self.swaps[side][number] if self.swaps else {}
-        return min((Swap(name, *change) for name, change in swaps.items()), key=lambda swap: swap.mean, default=None)
+        return tuple(sorted((Swap(name, *change) for name, change in swaps.items()), key=lambda swap: swap.mean))
 
     def replace(self, **changes: Any) -> Genotype:
         """The same genotype with some fields changed."""

@@ -57,7 +57,6 @@ def _cells(genotype: Genotype, side: str) -> list[Text]:
         probability = genotype.probability(side, index)
         if probability is not None:
             cell.append(f" {probability:.2f}", style="dim")
-        rival = genotype.rival(side, index)
-        if rival is not None:
-            cell.append(f"\nor {rival.operation}: loss {rival.percent}", style="dim")
+        for best in genotype.others(side, index)[:1]:
+            cell.append(f"\nor {best.operation}: loss {best.percent}", style="dim")
     return cells

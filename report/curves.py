@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from report.belief import MOVED
 from report.charts import COLOURS
 from report.facts import Run, Series
 
@@ -65,12 +67,18 @@ def groups(runs: Sequence[Run], together: int = COLOURS) -> Iterator[Group]:
 
 
 def kinds(run: Run) -> dict[str, dict[str, Series]]:
-    """By side, the share of each kind of operation on the most probable path."""
+    """By side, the share of each kind of operation on the most probable path, from when there is one.
+
+    Before alpha moves all operations are alike, unless it began from an architecture.
+    """
+    way = run.series.get(MOVED)
+    moved = [epoch for epoch, value in zip(way.epochs, way.values, strict=True) if value > 0] if way else []
+    first = 0 if way is None or run.setting("search.start") else min(moved, default=math.inf)
     found: dict[str, dict[str, Series]] = {}
     for name, series in run.series.items():
-        match = KINDS.fullmatch(name)
-        if match:
-            found.setdefault(match[1], {})[match[2]] = series
+        match, since = KINDS.fullmatch(name), series.since(first)
+        if match and since.epochs:
+            found.setdefault(match[1], {})[match[2]] = since
     return found
 
 

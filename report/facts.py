@@ -25,6 +25,11 @@ class Series:
     epochs: tuple[int, ...]
     values: tuple[float, ...]
 
+    def since(self, first: float) -> Series:
+        """What of it is no earlier than an epoch."""
+        left = [(epoch, value) for epoch, value in zip(self.epochs, self.values, strict=True) if epoch >= first]
+        return Series(self.name, tuple(epoch for epoch, _ in left), tuple(value for _, value in left))
+
 
 @dataclass(frozen=True)
 class Score:
@@ -321,10 +326,8 @@ def _blocks(left: Left, found: Genotype) -> Iterator[Block]:
             if over and len(over[-1]) > 1:
                 candidates = tuple(over[-1])
                 rows = tuple(tuple(epoch.get(name, 0.0) for epoch in over) for name in candidates)
-                swaps = found.swaps[side][index] if found.swaps else {}
-                others = sorted((Swap(name, *change) for name, change in swaps.items()), key=lambda swap: swap.mean)
                 epochs, settled = tuple(range(1, len(over) + 1)), settled_in(history, side, index)
-                yield Block(side, index + 1, picked, candidates, epochs, rows, settled, tuple(others))
+                yield Block(side, index + 1, picked, candidates, epochs, rows, settled, found.others(side, index))
 
 
 def settled_in(history: Sequence[Genotype], side: str, index: int) -> int | None:

@@ -29,13 +29,15 @@ class Against:
 
 @dataclass(frozen=True)
 class Network:
-    """A network of a study: its group, its scores by training seed, and what its backbone costs."""
+    """A network of a study: its group, its scores by training seed, what its backbone costs, and its operations."""
 
     name: str
     group: str
     scores: tuple[float, ...]
     flops: int
     parameters: int
+    encoder: tuple[str, ...]
+    decoder: tuple[str, ...]
 
     @property
     def mean(self) -> float:
@@ -82,6 +84,14 @@ class Study:
     about: Mapping[str, Any]
     verdict: str
     notes: tuple[str, ...]
+
+    @property
+    def once(self) -> list[tuple[str, Network]]:
+        """Every network once, with all names it has: one may stand in several groups."""
+        named: dict[tuple[Any, ...], list[Network]] = {}
+        for one in self.networks:
+            named.setdefault((one.encoder, one.decoder, one.scores), []).append(one)
+        return [("; ".join(one.name for one in same), same[0]) for same in named.values()]
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -137,7 +147,8 @@ def _dots(group: Mapping[str, Any]) -> Dots:
 
 
 def _network(one: Mapping[str, Any], group: str) -> Network:
-    return Network(one["name"], group, tuple(map(float, one["scores"])), int(one["flops"]), int(one["parameters"]))
+    costs, sides = (int(one["flops"]), int(one["parameters"])), (tuple(one["encoder"]), tuple(one["decoder"]))
+    return Network(one["name"], group, tuple(map(float, one["scores"])), *costs, *sides)
 
 
 def _against(one: Mapping[str, Any], words: Mapping[str, str]) -> Against:

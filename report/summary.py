@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from engine.config import DEMO_ROOT
 from report.charts import number
-from report.facts import Run
+from report.facts import VAL, Run, Score
 from report.studies import Study
 
 BUDGETS = ("parameters", "flops", "latency")
+LOSS = " (the task's training loss, of a sample)"
 MEAN_INTERVAL = "intervals are bootstrapped over networks, a network being the mean of its training seeds"
 
 
@@ -35,20 +37,19 @@ def _scores(run: Run) -> Iterator[Number]:
             if run.stage == "search" and "val_images" in run.standing:
                 beside.append(f"of {number(run.standing['val_images'])} images")
             yield Number(f"{score.metric} on {score.split}{weights}", score.value, ", ".join(beside))
-    series = run.series.get(f"val/{run.objective}")
-    if run.stage == "retrain" and series and len(series.epochs) > 1:
+    series = run.series.get(f"{VAL}/{run.objective}")
+    if run.stage == "retrain" and series:
         best = max(series.values)
         epoch = series.epochs[series.values.index(best)]
-        yield Number(
-            "best epoch by validation", epoch, f"{run.objective} {number(best)}; {max(series.epochs)} epochs in all"
-        )
+        name = "best epoch by validation" if len(series.epochs) > 1 else "the epoch that was validated"
+        yield Number(name, epoch, f"{run.objective} {number(best)} on {VAL}; {max(series.epochs)} epochs in all")
 
 
 def _standing(run: Run) -> Iterator[Number]:
     names = {
-        "loss": "supernet's loss of the pick",
-        "argmax_loss": "supernet's loss of the most probable path",
-        "random_loss": "supernet's loss of random paths, median",
+        "loss": f"supernet's loss{LOSS} of the pick",
+        "argmax_loss": f"supernet's loss{LOSS} of the most probable path",
+        "random_loss": f"supernet's loss{LOSS} of random paths, median",
         "percentile": "random paths better than the pick, percent",
     }
     yield from (Number(said, run.standing[name]) for name, said in names.items() if name in run.standing)
@@ -136,6 +137,7 @@ def setup(run: Run) -> list[Fact]:
         "task": f"{run.title} ({run.task})" if run.title != run.task else run.task,
         "data": _data(run),
         "data set": run.setting("data.dataset"),
+        "settings from": ", then ".join(about.get("sources", ())),
         "fingerprint of the data": _pairs(about.get("data")),
         "samples": ", ".join(f"{number(count)} {what}" for what, count in run.samples.items()),
         "space": " and ".join(filter(None, (_space(run, side) for side in ("encoder", "decoder")))),
@@ -164,8 +166,14 @@ def of_study(study: Study) -> list[Fact]:
     """What a study of evidence rests on."""
     searches, random = (sum(one.group == name for one in study.networks) for name in ("searched", "random"))
     # One that stands in two groups was trained once.
-    different = len({(one.scores, one.flops, one.parameters) for one in study.networks})
+    different = len({(one.encoder, one.decoder) for one in study.networks})
     search, training = (f"{seconds:.0f} s" for seconds in study.seconds)
+    seeds = (
+        f"; a network counts as one training there, as people train it once, though the mean of its "
+        f"{len(study.training_seeds)} seeds, which they would not know, finds the best: that is in favour of random"
+        if study.best_of[0] > 1 < len(study.training_seeds)
+        else ""
+    )
     roles = {name: ", ".join(map(str, splits)) or "none" for name, splits in study.roles.items()}
     return [
         Fact("networks", f"{searches} searched, {random} random, {different} different ones in all"),
@@ -182,11 +190,66 @@ def of_study(study: Study) -> list[Fact]:
         Fact(
             "equal cost",
             f"a search takes {search}, a training {training}, so that searched networks are held against "
-            + (f"the best of {study.best_of[0]} random ones" if study.best_of[0] > 1 else "the mean random one"),
+            + (f"the best of {study.best_of[0]} random ones" if study.best_of[0] > 1 else "the mean random one")
+            + seeds,
         ),
         Fact("corrected", f"p of {len(study.comparisons)} comparisons by Holm; {MEAN_INTERVAL}"),
         Fact("date", str(study.about.get("date") or "not noted")),
     ]
+
+
+SHARED = ("data", "data set", "fingerprint of the data", "samples", "space", "hardware", "threads", "precision")
+SHARED += ("versions",)
+
+
+def setup_of(runs: Sequence[Run]) -> list[Fact]:
+    """What the runs of a study ran on: each thing once where all say the same, else by stage, of many the first."""
+    answers: dict[str, dict[str, Counter[str]]] = {}
+    for run in runs:
+        for fact in setup(run):
+            answers.setdefault(fact.name, {}).setdefault(run.stage, Counter())[fact.text] += 1
+    return [Fact(name, _by_stage(answers[name])) for name in SHARED if name in answers]
+
+
+def _by_stage(found: Mapping[str, Counter[str]]) -> str:
+    if len(set().union(*found.values())) == 1:
+        return next(iter(next(iter(found.values()))))
+    return "; ".join(f"{stage}: {_first(texts)}" for stage, texts in found.items())
+
+
+def _first(texts: Counter[str]) -> str:
+    first, *others = texts
+    return first + (f" (otherwise in {sum(texts[text] for text in others)} of {texts.total()})" if others else "")
+
+
+def beyond(study: Study, runs: Sequence[Run]) -> list[Fact]:
+    """Which groups of a study are above what is scored without a network, where its trainings know that."""
+    trained = (run for run in runs if run.stage == "retrain" and run.scores)
+    of_splits = [_on(score.baselines for score in run.scores if _counts(score, study)) for run in trained]
+    baselines = next(filter(None, of_splits), {})
+    return [Fact(f"beyond {name}", _above(study, name, value)) for name, value in baselines.items()]
+
+
+def _above(study: Study, name: str, value: float) -> str:
+    below = [group.name for group in study.groups if group.mean <= value]
+    said = f"no: these groups are not above it: {', '.join(below)}" if below else "yes, the means of all groups"
+    return f"{said}; {name} scores {number(value)}"
+
+
+def _counts(score: Score, study: Study) -> bool:
+    return score.metric == study.metric and score.split in study.splits
+
+
+def _on(splits: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The mean over splits of what all of them have."""
+    known = list(splits)
+    shared = [name for name in known[0] if all(name in one for one in known)] if known else []
+    return {name: sum(one[name] for one in known) / len(known) for name in shared}
+
+
+def names_of(runs: Sequence[Run]) -> dict[str, str]:
+    """What names of estimators, samplers and selectors stand for, as the searches noted it."""
+    return {name: text for run in runs for name, text in (run.about.get("names") or {}).items()}
 
 
 def _budgets(run: Run) -> list[str]:

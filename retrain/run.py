@@ -121,7 +121,7 @@ def train(config: Config, genotype: Genotype, runtime: Runtime, files: RunFiles,
         task.split(name)  # whatever is wrong with it is better said before the training than after
     audit = audit_training(task, opened=task.final_splits, made=genotype.provenance).enforce(config.top.allow_leak)
     log = course.open("retrain", config.as_dict(), argv, task.identity, len(audit.all_leaks))
-    course.note(**facts(task, stage, audit), architecture=genotype.origin)
+    course.note(**facts(task, stage, audit), sources=list(config.sources), architecture=genotype.origin)
     for line in [*files.remarks, *audit.lines, *task.remarks, *describe(task, genotype, stage)]:
         log.info(line)
     course.train(stage, settings, config.top, log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from genotypes.table import table
 from report.page import leave
 from search.budget import Budget
 from search.diagnosis import Diagnosis, summary, warnings
+from search.estimators import ESTIMATORS
 from search.mixed import MixedOp
 from search.prices import prices_of, sizes_of
+from search.samplers import SAMPLERS
 from search.selection import selected
 from search.selectors import SELECTORS
 from search.settings import SearchSettings
@@ -154,9 +157,18 @@ def facts(task: Task, config: Config, stage: SearchStage, audit: Audit) -> dict[
         "words": len(task.words),
         "weights": sum(p.numel() for p in stage.supernet.weights),
         "architectures": config.space.architectures,
+        "sources": list(config.sources),
+        "names": named(config),
         "audit": audit.as_dict(),
         "remarks": list(task.remarks),
     }
+
+
+def named(config: Config) -> dict[str, str]:
+    """What the names of estimator, sampler and selector stand for, in a line each."""
+    parts = {"estimator": ESTIMATORS, "sampler": SAMPLERS, "selector": SELECTORS}
+    chosen = {part: getattr(config.search, part) for part in parts}
+    return {f"{part} {name}": getdoc(parts[part][name]).splitlines()[0] for part, name in chosen.items()}
 
 
 def describe(task: Task, architectures: int, stage: SearchStage, runtime: Runtime) -> str:

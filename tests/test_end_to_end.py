@@ -99,6 +99,9 @@ def test_search_draw_retrain_test(task: str, demo: Path, capsys: pytest.CaptureF
     known = numbers_of(results / "metrics_trained.json", results / "details_trained.json")
     for cell in shown.get(trained, []):
         assert cell.table not in ("scores", "group", "confusions") or cell.value in known, cell
+    about = run_of(Path("logs/log/found")).about
+    assert about["sources"][0].endswith(f"{task}.yaml") and about["sources"][-1] == "command line"
+    assert all(f"<dt>{name}</dt><dd>{text[:9]}" in searched.read_text() for name, text in about["names"].items())
     seconds = run_of(Path("logs/log/found")).seconds
     known = {*numbers_of(path, Path("logs/log/found/run.json")), sum(seconds.values()), *seconds.values()}
     known |= {value for record in metrics("found") for value in record.values()}

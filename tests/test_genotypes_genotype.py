@@ -234,16 +234,17 @@ def test_swaps_survive_a_file_and_malformed_ones_are_refused(tmp_path: Path) -> 
             small(swaps={**swaps, "decoder": [{}, {"b": wrong}, {}]})
 
 
-def test_the_best_other_operation_of_a_block() -> None:
+def test_the_other_operations_of_a_block_stand_best_first() -> None:
     swaps = {
         "encoder": [{"a": [0.1, 0.05, 0.15], "b": [0.02, -0.01, 0.05]}, {}],
         "decoder": [{"c": [0.25, 0.2, 0.3]}] * 3,
     }
     genotype = small(swaps=swaps)
-    rival = genotype.rival("encoder", 0)
-    assert (rival.operation, rival.undecided, rival.percent) == ("b", True, "+2.0 ± 3.0 %")
-    assert genotype.rival("encoder", 1) is None and small().rival("decoder", 0) is None
-    other = genotype.rival("decoder", 2)
+    best, second = genotype.others("encoder", 0)
+    assert (best.operation, best.undecided, best.percent) == ("b", True, "+2.0 ± 3.0 %")
+    assert (second.operation, second.undecided) == ("a", False)
+    assert genotype.others("encoder", 1) == small().others("decoder", 0) == ()
+    (other,) = genotype.others("decoder", 2)
     assert (other.undecided, other.percent) == (False, "+25 ± 5 %")
 
 

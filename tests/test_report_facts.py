@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,9 +15,10 @@ from common.lock import held
 from report.belief import reasons
 from report.checklist import NOT, PART, YES, fill_in
 from report.comparison import compare
+from report.curves import kinds
 from report.facts import Score, run_of
-from report.studies import studies_of
-from report.summary import numbers
+from report.studies import studies_of, study_of
+from report.summary import beyond, numbers, setup_of
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +227,42 @@ def test_a_split_that_was_scored_once_chose_nothing() -> None:
 def test_a_command_to_repeat_begins_anew() -> None:
     go = {**tiny_run.GO, "command": ["python", "-m", "search", "--resume=true", "--seed=1"]}
     assert run_of(tiny_run.search(go=go)).command == ("python", "-m", "search", "--seed=1")
+
+
+def test_kinds_are_told_from_the_epoch_in_which_alpha_moved_or_was_led() -> None:
+    folder = tiny_run.search()
+    path, first = folder / "metrics.jsonl", '{"epoch": 1, "search/alpha_total_variation": 0.0}\n'
+    assert kinds(run_of(folder))["decoder"]["gate"].epochs[0] == 1
+    path.write_text(path.read_text() + first)
+    assert kinds(run_of(folder))["decoder"]["gate"].epochs[0] == 2
+    still = [first.replace("1", str(epoch), 1) for epoch in range(1, tiny_run.EPOCHS + 1)]
+    path.write_text(path.read_text() + "".join(still))
+    assert kinds(run_of(folder)) == {}
+    led = tiny_run.search("led", start="mcan")
+    (led / "metrics.jsonl").write_text(path.read_text())
+    assert kinds(run_of(led))["decoder"]["gate"].epochs[0] == 1
+
+
+def test_a_study_says_what_its_runs_ran_on_and_what_is_scored_without_a_network() -> None:
+    study = study_of(tiny_run.study())
+    runs = [run_of(tiny_run.search()), run_of(tiny_run.training())]
+    said = dict(setup_of(runs))
+    assert said["hardware"] == "processor abacus, cores 2" and said["data"] == "my data"
+    other = dataclasses.replace(runs[0], settings={**runs[0].settings, "data.root": "other"})
+    assert dict(setup_of([*runs, runs[0], other]))["data"] == "search: my data (otherwise in 1 of 3)"
+    assert beyond(study, runs) == []  # of testB nothing is known
+    for chance, said in ((11.75, "yes, the means of all groups"), (77.0, "no: these groups are not above it: random")):
+        guessed = tuple(dataclasses.replace(score, chance=chance) for score in runs[1].scores)
+        ((name, text),) = beyond(study, [dataclasses.replace(runs[1], scores=guessed)])
+        assert name == "beyond guessing" and text.startswith(said)
+    assert beyond(study, []) == setup_of([]) == []
+
+
+def test_a_network_of_two_groups_stands_once_on_a_study() -> None:
+    study = study_of(tiny_run.study())
+    again = (*study.networks, dataclasses.replace(study.networks[0], name="matched"))
+    names = [name for name, _ in dataclasses.replace(study, networks=again).once]
+    assert names == ["searched 0; matched", *(one.name for one in study.networks[1:])]
 
 
 def test_what_was_chosen_by_a_loss_is_not_believed_for_it() -> None:
