@@ -97,3 +97,15 @@ def test_pictures_are_shown_as_large_as_their_canvas(opened: Any, pages: dict[st
     }"""
     assert size == page.evaluate(loaded) == [64, 48]
     page.close()
+
+
+def test_a_table_is_copied_in_lines_and_tabs(opened: Any, pages: dict[str, Path]) -> None:
+    page = opened.new_page()
+    page.goto(f"file://{pages['search']}")
+    page.evaluate("() => { navigator.clipboard.writeText = async text => { window.copied = text; }; }")
+    page.get_by_role("button", name="copy the table Time").click()
+    assert page.evaluate("window.copied").splitlines()[:2] == ["part\tseconds\tpercent", "weights\t10.50\t59.2"]
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    page.get_by_role("button", name="copy the table Time").click()
+    assert "weights" in page.evaluate("getSelection().toString()")
+    page.close()

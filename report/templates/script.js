@@ -9,9 +9,18 @@ for (const button of document.querySelectorAll("th > button"))
     const rows = [...body.rows].sort((a, b) => (down ? -1 : 1) * order(value(a), value(b)));
     body.append(...rows);
   });
-for (const button of document.querySelectorAll("button.copy"))
-  button.addEventListener("click", async () => {
-    const text = button.parentElement.querySelector("code").textContent;
-    try { await navigator.clipboard.writeText(text); button.textContent = "copied"; }
-    catch { getSelection().selectAllChildren(button.parentElement.querySelector("code")); }
-  });
+const copies = (button, node, text) => button.addEventListener("click", async () => {
+  try { await navigator.clipboard.writeText(text()); button.textContent = "copied"; }
+  catch { getSelection().selectAllChildren(node); }
+});
+for (const button of document.querySelectorAll("button.copy")) {
+  const code = button.parentElement.querySelector("code");
+  copies(button, code, () => code.textContent);
+}
+const line = row => [...row.cells].map(cell => cell.innerText.replace(/\s+/g, " ").trim()).join("\t");
+for (const table of document.querySelectorAll(".scroll > table")) {
+  const button = Object.assign(document.createElement("button"), {type: "button", className: "copy", textContent: "copy"});
+  button.ariaLabel = `copy the table ${table.parentElement.ariaLabel}`;
+  copies(button, table, () => [...table.rows].map(line).join("\n"));
+  table.caption.append(" ", button);
+}
