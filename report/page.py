@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
@@ -205,12 +206,18 @@ def _render(template: str, **given: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": charts.number, "percent": "{:.2f}".format, "text": _text}
+    environment.filters |= {"number": charts.number, "percent": "{:.2f}".format, "text": _text, "here": _here}
     environment.globals |= {"charts": charts, "plots": plots, "summary": summary, "colours": charts.COLOURS}
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {"style": Markup(style), "script": Markup(script), "digest": digest}
     return environment.get_template(template).render(**parts, **given)
+
+
+def _here(path: Path) -> str:
+    """A path as it is typed where this page is made, below which it mostly is."""
+    whole, here = path.resolve(), Path.cwd()
+    return shlex.quote(str(whole.relative_to(here) if whole.is_relative_to(here) else whole))
 
 
 def _text(value: Any) -> str:

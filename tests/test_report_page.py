@@ -216,7 +216,11 @@ def test_the_command_writes_beside_the_log_or_for_several_into_a_folder(capsys: 
         "next: make pareto TASK=vgd",
     ]
     main(["--run=found", "--out=own.html"])
-    assert Path("own.html").read_text() == Path("logs/log/found/report.html").read_text()
+    assert "make reproduce RUN=logs/log/found</code>" in Path("own.html").read_text()
+    main([f"--run={Path('logs/log/found').resolve()}", "--out=again.html"])
+    assert (
+        Path("own.html").read_text() == Path("again.html").read_text() == Path("logs/log/found/report.html").read_text()
+    )
     for wrong, said in (("--run=nothing", "there is no run 'nothing'"), ("--run=,", "names no run")):
         with pytest.raises(UserError, match=said):
             main([wrong])
