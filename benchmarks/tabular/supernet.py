@@ -24,16 +24,17 @@ from search.supernet import Path
 from tasks.base import Task
 
 
-class Known:
+class Known(Judge):
     """A judge that has judged every architecture already.
 
     Args:
-        judge: that does it, once.
+        judge: the same, before.
         paths: all of a space.
     """
 
     def __init__(self, judge: Judge, paths: Sequence[Path]) -> None:
-        self.table = dict(zip(paths, judge.losses(paths), strict=True))
+        super().__init__(judge.supernet, judge.parts, judge.loss, judge.seed)
+        self.table = dict(zip(paths, super().losses(paths), strict=True))
 
     def losses(self, paths: Sequence[Path]) -> np.ndarray:
         """(paths, parts) losses, as of ``Judge``."""
