@@ -29,7 +29,7 @@ COLOURS = {
     "identity": "#FFFFFF",
 }
 OTHER = "#99DDFF"  # a kind that someone added
-INK, GREY, LINE, RAIL, PANEL = "#222222", "#777777", "#555555", "#B5472B", "#F5F5F5"
+INK, GREY, LINE, RAIL, PANEL = "#222222", "#6B6B6B", "#555555", "#B5472B", "#F5F5F5"
 WIDTH, HEIGHT, GAP, GUTTER, MARGIN = 128.0, 17.0, 8.5, 60.0, 9.0
 TALL = 27.0  # height of a block that has room for another operation below its own
 CORNER = 6.0

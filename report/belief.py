@@ -99,13 +99,14 @@ def _chosen(run: Run) -> str:
 
 def _beyond(score: Score) -> str:
     name, best = max(score.baselines.items(), key=lambda one: one[1])
+    of_them = ", the best of them" if len(score.baselines) > 1 else ""
     if score.interval is None:
         return f"{score.metric} {number(score.value)} against {number(best)} by {name}; no interval is known"
     low, high = score.interval
     verdict = "yes" if low > best else "no" if high < best else "not shown, as the interval holds it"
     return (
         f"{verdict}: {score.metric} {number(score.value)} ({number(low)} to {number(high)}) against {number(best)} by "
-        f"{name}, the best of them"
+        f"{name}{of_them}"
     )
 
 

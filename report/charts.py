@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
@@ -69,7 +69,7 @@ def lines(what: str, drawn: Sequence[Line], reference: tuple[str, float] | None 
     values = [value for _, series in drawn for value in series.values] + ([reference[1]] if reference else [])
     y, epochs = scale(values), [epoch for _, series in drawn for epoch in series.epochs]
     x = Range(min(epochs), max(max(epochs), min(epochs) + 1), _whole(min(epochs), max(epochs)))
-    parts = [grid(y), _epochs(x)]
+    parts = [grid(y), along(((x.at(tick, LEFT, WIDTH - RIGHT), str(tick)) for tick in x.ticks), "epoch")]
     if reference:
         at = y.at(reference[1], HEIGHT - BOTTOM, TOP)
         said = f"{reference[0]}: {number(reference[1])}"
@@ -115,12 +115,12 @@ def grid(y: Range) -> Markup:
     )
 
 
-def _epochs(x: Range) -> Markup:
+def along(ticks: Iterable[tuple[float, str]], name: str) -> Markup:
+    """What stands below a chart: texts at their places, and what they count."""
     marks = Markup("").join(
-        Markup('<text x="{}" y="{}">{}</text>').format(length(x.at(tick, LEFT, WIDTH - RIGHT)), HEIGHT - 15, int(tick))
-        for tick in x.ticks
+        Markup('<text x="{}" y="{}">{}</text>').format(length(at), HEIGHT - 15, said) for at, said in ticks
     )
-    label = Markup('<text x="{}" y="{}">epoch</text>').format((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 1)
+    label = Markup('<text x="{}" y="{}">{}</text>').format((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 1, name)
     return Markup('<g class="across">{}{}</g>').format(marks, label)
 
 
@@ -193,12 +193,8 @@ def shares(what: str, kinds: Mapping[str, Series]) -> Markup:
                 said = f"{kind}, epoch {epoch}: {share:.0f} %"
                 parts.append(tag("rect", said, class_=f"s{colour % COLOURS}", **where))
             below += share
-    middle = wide / 2
-    parts.append(
-        Markup('<g class="across"><text x="{}" y="{}">{}</text><text x="{}" y="{}">{}</text></g>').format(
-            length(LEFT + middle), HEIGHT - 15, columns[0], length(WIDTH - RIGHT - middle), HEIGHT - 15, columns[-1]
-        )
-    )
+    ends = {columns[0]: LEFT + wide / 2, columns[-1]: WIDTH - RIGHT - wide / 2}
+    parts.append(along([(at, str(epoch)) for epoch, at in ends.items()], "epoch"))
     last = ", ".join(f"{kind} {series.values[-1]:.0f} %" for kind, series in kinds.items())
     return svg(f"{what}, in the end: {last}", WIDTH, HEIGHT, parts)
 
@@ -236,10 +232,15 @@ class Dots(NamedTuple):
     low: float | None
     high: float | None
 
+    @property
+    def counted(self) -> str:
+        """Its name, and how many values it has."""
+        return f"{self.name} ({len(self.values)})"
+
 
 def strips(what: str, rows: Sequence[Dots], reference: tuple[str, float] | None) -> Markup:
     """Rows of dots over one scale."""
-    name_room, row, wide = 170, 26, 2 * WIDTH
+    name_room, row, wide = 170, 26, 520
     values = [value for dots in rows for value in dots.values.values()] + ([reference[1]] if reference else [])
     x, tall = scale(values, 6), row * len(rows)
     parts: list[Markup] = []
@@ -256,18 +257,19 @@ def strips(what: str, rows: Sequence[Dots], reference: tuple[str, float] | None)
         parts.append(tag("line", said, x1=at, x2=at, y1=0, y2=tall, class_="reference"))
     for place, dots in enumerate(rows):
         parts.append(_strip(dots, place, row, x, name_room, wide - 20))
-    return svg(f"{what}: " + "; ".join(f"{d.name} {number(d.mean)}" for d in rows), wide, tall + 18, parts)
+    return svg(f"{what}: " + "; ".join(f"{d.name} {number(d.mean)}" for d in rows), wide, tall + 18, parts, "strips")
 
 
 def _strip(dots: Dots, place: int, row: int, x: Range, start: float, end: float) -> Markup:
     y = place * row + row / 2
-    text = Markup('<text class="row" x="{}" y="{}">{}</text>').format(start - 10, length(y + 4), dots.name)
+    text = Markup('<text class="row" x="{}" y="{}">{}</text>').format(start - 10, length(y + 4), dots.counted)
     marks = [
         tag("circle", f"{name}: {number(value)}", cx=x.at(value, start, end), cy=y + (-4, 0, 4)[n % 3], r=3.2)
         for n, (name, value) in enumerate(sorted(dots.values.items(), key=lambda one: one[1]))
     ]
     mean = x.at(dots.mean, start, end)
-    marks.append(tag("line", f"mean: {number(dots.mean)}", x1=mean, x2=mean, y1=y - 9, y2=y + 9, class_="mean"))
+    if len(dots.values) > 1:
+        marks.append(tag("line", f"mean: {number(dots.mean)}", x1=mean, x2=mean, y1=y - 9, y2=y + 9, class_="mean"))
     if dots.low is not None and dots.high is not None:
         low, high = (x.at(max(x.low, min(x.high, value)), start, end) for value in (dots.low, dots.high))
         said = f"95 %: {number(dots.low)} to {number(dots.high)}"

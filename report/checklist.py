@@ -71,7 +71,7 @@ def _code(runs: Sequence[Run]) -> Iterator[Answer]:
 def _set(runs: Sequence[Run], what: str) -> tuple[str, str]:
     if not runs:
         return NOT, f"no {what} among these runs"
-    seeds = ", ".join(str(run.setting("seed")) for run in runs)
+    seeds = ", ".join(dict.fromkeys(str(run.setting("seed")) for run in runs))
     return (
         (YES, f"config.yaml beside each run; seed {seeds}")
         if all(run.settings for run in runs)
@@ -92,7 +92,11 @@ def _comparing(runs: Sequence[Run], studies: Sequence[Study]) -> Iterator[Answer
         *((YES, verdicts) if studies else (NOT, "make evidence does it; no study of these runs' recipe is there")),
     )
     yield ("several runs, with their seeds", *_several(runs, studies))
-    yield ("tabular or surrogate benchmarks", NOT, "there is none of this space")
+    yield (
+        "tabular or surrogate benchmarks",
+        NOT,
+        "none of this space; make tabular compares ways to search on a smaller one",
+    )
 
 
 def _same_benchmark(runs: Sequence[Run], studies: Sequence[Study]) -> tuple[str, str]:
@@ -158,7 +162,7 @@ def _same_evaluation(runs: Sequence[Run], studies: Sequence[Study]) -> tuple[str
 
 def _several(runs: Sequence[Run], studies: Sequence[Study]) -> tuple[str, str]:
     if studies:
-        return YES, f"study {studies[0].version}: {'; '.join(group.name for group in studies[0].groups)}"
+        return YES, f"study {studies[0].version}: {'; '.join(group.counted for group in studies[0].groups)}"
     seeds = {stage: sorted({str(run.setting("seed")) for run in _of(runs, stage)}) for stage in ("search", "retrain")}
     said = "; ".join(f"{stage} seeds {', '.join(of)}" for stage, of in seeds.items() if of)
     return (PART if any(len(of) > 1 for of in seeds.values()) else NOT), said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -64,6 +65,12 @@ def groups(runs: Sequence[Run], together: int = COLOURS) -> Iterator[Group]:
         for first in range(0, len(names), together):
             of = path if rule.pattern.startswith("val/") else ""
             yield Group(rule.title, ", ".join(filter(None, (of, rule.remark))), tuple(names[first : first + together]))
+
+
+def headings(found: Sequence[Group]) -> list[str]:
+    """Of charts of one number each: their titles, and where several have the same also what each is of."""
+    several = Counter(group.title for group in found)
+    return [one.title + (f": {label(one.names[0])}" if several[one.title] > 1 else "") for one in found]
 
 
 def kinds(run: Run) -> dict[str, dict[str, Series]]:

@@ -24,7 +24,7 @@ from report import charts, curves, plots, scores, summary
 from report.belief import reasons
 from report.checklist import answers, fill_in
 from report.comparison import compare
-from report.facts import Run, run_of
+from report.facts import Run, flat, run_of
 from report.studies import FILE, Study, study_of
 from space.ops import OPS
 
@@ -131,6 +131,7 @@ def of_study(study: Study, runs: Sequence[Run]) -> str:
         "study.html.jinja",
         title=f"{study.version}: evidence for {study.task}",
         study=study,
+        recipe=dict(flat(study.recipe)),
         drawn=_strips(study),
         believed=[*summary.of_study(study), *summary.beyond(study, runs)],
         setup=summary.setup_of(runs),
@@ -149,8 +150,11 @@ def _strips(study: Study) -> Markup:
 
 def of_several(runs: Sequence[Run], studies: Sequence[Study]) -> str:
     """The page of several runs beside each other, with the studies of their tasks."""
-    names = [name for group in curves.groups(runs, 1) for name in group.names]
-    figures = [(name, [(run.version, run.series[name]) for run in runs if name in run.series]) for name in names]
+    groups = list(curves.groups(runs, 1))
+    figures = [
+        (title, group.remark, [(run.version, run.series[n]) for n in group.names for run in runs if n in run.series])
+        for title, group in zip(curves.headings(groups), groups, strict=True)
+    ]
     return _render(
         "several.html.jinja",
         title=" and ".join(run.version for run in runs[:3]) + (f" and {len(runs) - 3} more" if runs[3:] else ""),
@@ -158,7 +162,7 @@ def of_several(runs: Sequence[Run], studies: Sequence[Study]) -> str:
         believed=_beside([reasons(run) for run in runs]),
         setups=_beside([summary.setup(run) for run in runs]),
         names=summary.names_of(runs),
-        figures=[(name, drawn, charts.lines(name, drawn)) for name, drawn in figures],
+        figures=[(title, remark, drawn, charts.lines(title, drawn)) for title, remark, drawn in figures],
         studies=[(study, _strips(study)) for study in studies],
         genotypes=[(run, _figure(run.genotype, f"g{number}", run.version)) for number, run in enumerate(runs)],
         checklist=fill_in(runs, studies),
@@ -222,4 +226,4 @@ def _here(path: Path) -> str:
 
 def _text(value: Any) -> str:
     """A setting as a table shows it."""
-    return "—" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return (", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)) or "—"

@@ -13,7 +13,23 @@ from common.errors import UserError
 from outcome.details import Bin, Details, Shown
 from outcome.samples import Box, Curve
 from pictures.reading import read_picture
-from report.charts import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Range, grid, length, number, short, svg, tag
+from report.charts import (
+    BOTTOM,
+    COLOURS,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Range,
+    along,
+    grid,
+    length,
+    number,
+    short,
+    svg,
+    tag,
+)
 
 LONGEST, QUALITY = 256, 55  # pixels of a picture's longer side, and of its JPEG
 ROOM = 600_000  # characters of all pictures of a page
@@ -66,12 +82,7 @@ def _place(x: Range, along: float, up: float, y: Range) -> tuple[float, float]:
 
 
 def _along(x: Range, name: str) -> Markup:
-    marks = Markup("").join(
-        Markup('<text x="{}" y="{}">{}</text>').format(length(x.at(one, LEFT, WIDTH - RIGHT)), HEIGHT - 15, short(one))
-        for one in x.ticks
-    )
-    label = Markup('<text x="{}" y="{}">{}</text>').format((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 1, name)
-    return Markup('<g class="across">{}{}</g>').format(marks, label)
+    return along(((x.at(one, LEFT, WIDTH - RIGHT), short(one)) for one in x.ticks), name)
 
 
 class Album:

@@ -13,6 +13,7 @@ from report.charts import Dots
 from report.facts import quoted
 
 FILE = "evidence.json"
+EXPLAINED = "ahead, behind: "  # begins a note that pages give beside the table of these words
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def study_of(path: Path) -> Study:
             roles=dict(given["splits"]),
             about=dict(given["provenance"]),
             verdict=given["verdict"]["sentence"],
-            notes=tuple(given["notes"]),
+            notes=tuple(line for line in given["notes"] if not line.startswith(EXPLAINED)),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"{path} is no result of a study; run make evidence again, which writes it anew") from error
@@ -143,7 +144,7 @@ def study_of(path: Path) -> Study:
 def _dots(group: Mapping[str, Any]) -> Dots:
     means = {one["name"]: sum(one["scores"]) / len(one["scores"]) for one in group["networks"]}
     interval = group["interval"] or {"low": None, "high": None}
-    return Dots(f"{group['name']} ({len(means)})", means, float(group["mean"]), interval["low"], interval["high"])
+    return Dots(group["name"], means, float(group["mean"]), interval["low"], interval["high"])
 
 
 def _network(one: Mapping[str, Any], group: str) -> Network:

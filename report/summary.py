@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from engine.config import DEMO_ROOT
+from genotypes.genotype import SIDES
 from report.charts import number
 from report.facts import VAL, Run, Score
 from report.studies import Study
 
 BUDGETS = ("parameters", "flops", "latency")
-LOSS = " (the task's training loss, of a sample)"
 MEAN_INTERVAL = "intervals are bootstrapped over networks, a network being the mean of its training seeds"
 
 
@@ -47,27 +47,27 @@ def _scores(run: Run) -> Iterator[Number]:
 
 def _standing(run: Run) -> Iterator[Number]:
     names = {
-        "loss": f"supernet's loss{LOSS} of the pick",
-        "argmax_loss": f"supernet's loss{LOSS} of the most probable path",
-        "random_loss": f"supernet's loss{LOSS} of random paths, median",
-        "percentile": "random paths better than the pick, percent",
+        "loss": ("supernet's loss of the pick", "the task's training loss, of a sample"),
+        "argmax_loss": ("supernet's loss of the most probable path", ""),
+        "random_loss": ("supernet's loss of random paths, median", ""),
+        "percentile": ("random paths better than the pick, percent", ""),
     }
-    yield from (Number(said, run.standing[name]) for name, said in names.items() if name in run.standing)
+    yield from (Number(said, run.standing[name], of) for name, (said, of) in names.items() if name in run.standing)
     if (series := run.series.get("search/alpha_entropy")) and run.stage == "search":
         yield Number("entropy of alpha in the end, nats", series.values[-1], f"at first {number(series.values[0])}")
 
 
 def _sizes(run: Run) -> Iterator[Number]:
     sizes = ", ".join(f"{key} {number(run.cost[key])}" for key in ("width", "regions", "tokens") if key in run.cost)
-    for name in ("parameters", "flops"):
+    for name, said in (("parameters", "parameters"), ("flops", "FLOPs")):
         if name in run.cost:
-            yield Number(f"backbone: {name}", run.cost[name], sizes)
-    for name in ("weights", "words"):
+            yield Number(f"{said} of the backbone", run.cost[name], sizes)
+    whole = "supernet" if run.stage == "search" else "network"
+    for name, said in (("weights", f"parameters of the whole {whole}"), ("words", "words in the vocabulary")):
         if isinstance(value := run.about.get(name), int):
-            whole = "the supernet's" if run.stage == "search" else "the network's"
-            yield Number(name if name == "words" else f"weights, all of {whole}", value)
+            yield Number(said, value)
     if run.seconds:
-        yield Number("seconds, all parts together", sum(run.seconds.values()))
+        yield Number("seconds", sum(run.seconds.values()))
 
 
 def abstract(run: Run) -> list[str]:
@@ -76,18 +76,27 @@ def abstract(run: Run) -> list[str]:
 
 
 def _searched(run: Run) -> Iterator[str]:
-    sides = [_side(run, side) for side in ("encoder", "decoder")]
-    among = f" among {run.about['architectures']:,}" if isinstance(run.about.get("architectures"), int) else ""
-    yield f"A search for the architecture of a network for {_title(run)}{among}: {' and '.join(filter(None, sides))}."
+    sides = [_side(run, side) for side in SIDES]
+    among = _size(run) or "the architectures"
+    yield f"A search among {among} of a network for {_title(run)}: {' and '.join(sides)}."
     how = [f"{key} {run.setting(f'search.{key}')}" for key in ("estimator", "sampler", "selector")]
     epochs, width = (run.setting(f"search.{key}") for key in ("epochs", "width"))
     yield f"It was set to take {epochs} epochs with {', '.join(how)}, width {width}{_seed(run)}."
 
 
+def _size(run: Run) -> str:
+    count = run.about.get("architectures")
+    return f"{count:,} architectures" if isinstance(count, int) else ""
+
+
 def _side(run: Run, side: str) -> str:
     candidates = run.setting(f"space.{side}.candidates")
     count = len(candidates) if isinstance(candidates, list) else "?"
-    return f"{run.setting(f'space.{side}.blocks')} {side} blocks with a choice of {count} operations"
+    return f"{_blocks(run.setting(f'space.{side}.blocks'), f'{side} block')} with a choice of {count} operations"
+
+
+def _blocks(count: Any, what: str) -> str:
+    return f"{count} {what}" + ("s" if count != 1 else "")
 
 
 def _trained(run: Run) -> Iterator[str]:
@@ -115,8 +124,8 @@ def _seed(run: Run) -> str:
 
 def _outcome(run: Run) -> Iterator[str]:
     if run.best:
-        without = " and ".join(f"{name} scores {number(value)}" for name, value in run.best.baselines.items())
-        guess = f", where {without}" if without else ""
+        without = ", ".join(f"{name} {number(value)}" for name, value in run.best.baselines.items())
+        guess = f"; without a network: {without}" if without else ""
         with_ = " with the supernet's weights" if run.stage == "search" else ""
         yield f"It scores {run.best.metric} {number(run.best.value)} on {run.best.split}{with_}{guess}."
     if run.state != "done":
@@ -139,22 +148,25 @@ def setup(run: Run) -> list[Fact]:
         "data set": run.setting("data.dataset"),
         "settings from": ", then ".join(about.get("sources", ())),
         "fingerprint of the data": _pairs(about.get("data")),
-        "samples": ", ".join(f"{number(count)} {what}" for what, count in run.samples.items()),
-        "space": " and ".join(filter(None, (_space(run, side) for side in ("encoder", "decoder")))),
+        "samples": ", ".join(f"{number(count)} for {what}" for what, count in run.samples.items()),
+        "space": "; ".join(filter(None, (_size(run), *(_space(run, side) for side in SIDES)))),
         "budget": ", ".join(f"{kind} {run.setting(f'search.budget.{kind}')}" for kind in _budgets(run)),
         "genotype": run.setting("geno"),
         "where it came from": about.get("architecture"),
         "seed": run.setting("seed"),
         "begun": about.get("date"),
-        "gone on with": f"{about['goes'] - 1} times" if about.get("goes", 1) > 1 else None,
+        "gone on with": _times(about.get("goes", 1) - 1),
         "hardware": _pairs(about.get("hardware")),
         "threads": about.get("threads"),
         "precision": about.get("precision"),
         "versions": _pairs(about.get("versions")),
         "commit": about.get("commit"),
-        "leak audit": run.audit and run.audit.removeprefix("leak audit: "),
     }
     return [Fact(name, str(value)) for name, value in given.items() if value not in (None, "")]
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times" if count > 1 else ""
 
 
 def _data(run: Run) -> Any:
@@ -174,14 +186,14 @@ def of_study(study: Study) -> list[Fact]:
         if study.best_of[0] > 1 < len(study.training_seeds)
         else ""
     )
-    roles = {name: ", ".join(map(str, splits)) or "none" for name, splits in study.roles.items()}
+    roles = {name: " and ".join(map(str, splits)) or "no split" for name, splits in study.roles.items()}
     return [
         Fact("networks", f"{searches} searched, {random} random, {different} different ones in all"),
         Fact("training seeds of each", ", ".join(map(str, study.training_seeds))),
         Fact(
             "splits",
             f"trained and searched on {roles.get('trained', '?')}; epochs chosen by {roles.get('chosen', '?')}; "
-            f"compared by {roles.get('reported', '?')}, which chose nothing",
+            f"compared on {roles.get('reported', '?')}, which chose nothing",
         ),
         Fact(
             "margin",
@@ -198,8 +210,8 @@ def of_study(study: Study) -> list[Fact]:
     ]
 
 
-SHARED = ("data", "data set", "fingerprint of the data", "samples", "space", "hardware", "threads", "precision")
-SHARED += ("versions",)
+SHARED = ("task", "data", "data set", "fingerprint of the data", "samples", "space")
+SHARED += ("hardware", "threads", "precision", "versions")
 
 
 def setup_of(runs: Sequence[Run]) -> list[Fact]:
@@ -267,4 +279,4 @@ def _space(run: Run, side: str) -> str:
     candidates = run.setting(f"space.{side}.candidates")
     if not isinstance(candidates, list):
         return ""
-    return f"{side}: {run.setting(f'space.{side}.blocks')} blocks of {', '.join(map(str, candidates))}"
+    return f"{side}: {_blocks(run.setting(f'space.{side}.blocks'), 'block')} of {', '.join(map(str, candidates))}"

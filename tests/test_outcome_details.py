@@ -115,3 +115,31 @@ def test_one_image_is_worth_one_sample_and_a_sum_in_which_nothing_varies_has_no_
     assert of_sum([np.ones(5), np.ones(5)], np.arange(5)) is None
     low, high = of_sum([np.array([1.0, 1, 1, 1, 0])] * 6, np.arange(5))
     assert low >= 0 and high <= 6
+
+
+def test_samples_of_an_image_that_make_up_for_each_other_are_worth_no_more_than_they_are() -> None:
+    values, images = np.tile([1.0, 0.0], 20), np.repeat(np.arange(20), 2)
+    values[:4] = 1, 1, 0, 0  # of every other image one of two is right
+    assert of_share(values, images) == pytest.approx(of_share(values, np.arange(40)), abs=0.002)
+
+
+def test_the_interval_of_two_images_is_as_wide_as_two_images_allow() -> None:
+    assert of_sum([np.array([0.4, 0.6])], np.arange(2)) == pytest.approx((0.5 - 0.196, 0.5 + 0.196), abs=1e-4)
+
+
+def test_an_answer_that_few_gave_is_a_mistake_and_the_twelve_most_frequent_mistakes_are_told() -> None:
+    meant = np.repeat([f"meant {number:02}" for number in range(14)], np.arange(14, 0, -1))
+    count = len(meant)
+    base = {**vars(tiny_run.scored()), "images": np.arange(count), "values": {}, "totals": {}, "groups": {}}
+    base |= {"score": np.full(count, 0.6), "certainty": np.full(count, 0.5), "baselines": {}}
+    found = details("val", Scored(**{**base, "said": np.full(count, "said"), "meant": meant})).confusions
+    assert [(one.meant, one.count) for one in found] == [(f"meant {number:02}", 14 - number) for number in range(12)]
+    right = {**base, "score": np.full(count, 0.9), "said": np.full(count, "said"), "meant": meant}
+    assert details("val", Scored(**right)).confusions == []
+
+
+def test_baselines_stand_beside_the_score_that_they_are_of_alone() -> None:
+    beside = details("testA", tiny_run.scored()).beside
+    assert beside["accuracy"].baselines.keys() == {"guessing", "words alone"}
+    other = {**vars(tiny_run.scored()), "values": {"overlap": np.linspace(0, 1, 40)}, "totals": {}}
+    assert details("testA", Scored(**other)).beside["overlap"].baselines == {}

@@ -93,3 +93,11 @@ def test_pools_are_one_in_the_order_of_the_split() -> None:
         np.testing.assert_array_equal(whole.to_image[piece.captions], piece.to_image)
         np.testing.assert_array_equal(whole.to_text[piece.captions], piece.to_text)
         assert np.isin(whole.best[piece.captions], piece.captions).all()
+
+
+def test_an_image_stands_as_far_above_as_its_own_caption_does() -> None:
+    scores = np.array([[3.0, 1.0, -2.0], [0.5, 0.0, 4.0]])  # captions 0 and 1 are of the first image
+    piece = Piece.of(scores, np.array([0, 0, 1]), np.arange(3))
+    np.testing.assert_array_equal(piece.margin, [5.0, np.nan, 3.5])
+    np.testing.assert_array_equal(piece.to_text, [1, np.nan, 1])
+    assert piece.certainty == pytest.approx(1 / (1 + np.exp([-3.0, -1.0, -4.0])))

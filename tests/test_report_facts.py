@@ -15,10 +15,10 @@ from common.lock import held
 from report.belief import reasons
 from report.checklist import NOT, PART, YES, fill_in
 from report.comparison import compare
-from report.curves import kinds
+from report.curves import groups, guessing, kinds
 from report.facts import Score, run_of
 from report.studies import studies_of, study_of
-from report.summary import beyond, numbers, setup_of
+from report.summary import beyond, numbers, setup, setup_of
 
 
 @pytest.fixture(autouse=True)
@@ -271,3 +271,57 @@ def test_what_was_chosen_by_a_loss_is_not_believed_for_it() -> None:
         file.write(json.dumps({"epoch": tiny_run.EPOCHS, "picked/argmax_percentile": 40.0}) + "\n")
     said = {one.name: one.text for one in reasons(run_of(folder))}["better than chance"]
     assert "which was chosen by losses; 40 % are better than the most probable path" in said
+
+
+def said_of(*folders: Path) -> dict[str, tuple[str, str]]:
+    """The checklist's answers on some runs."""
+    return {item.question: (item.answer, item.because) for item in fill_in([run_of(one) for one in folders], [])}
+
+
+def test_a_pick_that_random_ones_beat_and_a_validation_split_that_chose_are_not_praised() -> None:
+    folder = tiny_run.search()
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"epoch": tiny_run.EPOCHS, "picked/percentile": 50.0}) + "\n")
+    assert {one.name: one.text for one in reasons(run_of(folder))}["better than chance"].startswith("no: ")
+    trained = run_of(tiny_run.training(metrics={"val": {"accuracy": 80.5}}))
+    assert "too high by what choosing gains" in {one.name: one.text for one in reasons(trained)}["chosen by"]
+
+
+def test_runs_that_differ_in_one_setting_are_part_of_an_ablation_and_other_data_are_no_comparison() -> None:
+    first, wider = tiny_run.search("a"), tiny_run.search("b", width=128)
+    same = "the same data, splits, space and training for all that is compared"
+    assert said_of(first, wider)["ablation studies"] == (PART, "these runs differ in search.width alone")
+    assert said_of(first, wider)[same] == (PART, "they differ in search.width")
+    elsewhere = tiny_run.search("c", go={**tiny_run.GO, "data": {"features": "bad"}})
+    assert said_of(first, elsewhere)[same] == (NOT, "the runs saw different data")
+    both = "hyperparameters and seeds of the search"
+    assert said_of(first, wider)[both] == (YES, "config.yaml beside each run; seed 0")
+
+
+def test_of_several_scores_the_highest_counts_but_of_ranks_none() -> None:
+    metrics = [{"test": {"rsum": value, "i2t_median": 9.0 - value, "t2i_mean": 3.0}} for value in (5.0, 7.0)]
+    runs = [run_of(tiny_run.training(name, metrics=one)) for name, one in zip("ab", metrics, strict=True)]
+    assert {row.metric: row.best for row in compare(runs).scores} == {"rsum": 7.0, "i2t_median": None, "t2i_mean": None}
+
+
+def test_breaches_that_were_allowed_and_how_often_a_run_went_on_are_told() -> None:
+    folder = tiny_run.search(go={**tiny_run.GO})
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"epoch": 1, "leaks": 2}) + "\n")
+    assert run_of(folder).leaks == 2
+    for times, words in ((2, "once"), (3, "2 times")):
+        (folder / "run.json").write_text(json.dumps([tiny_run.GO] * times))
+        assert dict(setup(run_of(folder)))["gone on with"] == words
+    assert dict(setup(run_of(folder)))["space"].startswith("18 architectures; encoder: 1 block of self_att_64")
+
+
+def test_validation_is_held_against_guessing_and_nothing_else_is() -> None:
+    run = run_of(tiny_run.search())
+    held_against = {group.names: guessing(run, group) for group in groups([run])}
+    assert held_against.pop(("val/accuracy",)) == ("guessing", 12.5)
+    assert set(held_against.values()) == {None}
+
+
+def test_the_mean_of_a_network_is_over_its_training_seeds() -> None:
+    network = dataclasses.replace(study_of(tiny_run.study()).networks[0], scores=(70.0, 80.0))
+    assert network.mean == 75.0

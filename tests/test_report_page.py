@@ -12,9 +12,11 @@ import pytest
 import tiny_run
 
 from common.errors import UserError
+from genotypes import figure
+from outcome import details as outcome
 from report import charts, plots
 from report.facts import Series, run_of
-from report.page import LARGEST, NAME, leave, leave_study, of_run, of_several, of_study, write
+from report.page import LARGEST, NAME, TEMPLATES, leave, leave_study, of_run, of_several, of_study, write
 from report.run import main
 from report.studies import studies_of
 from report.summary import numbers
@@ -243,3 +245,79 @@ def test_runs_beside_each_other_say_whether_to_believe_each() -> None:
     assert "softmax(alpha) is" in believed and "beyond baselines on testA" in believed
     assert "one seed (0)" in believed and "one seed (1)" in believed
     assert "my data" in text[text.index("Everything that was run") : text.index("How to repeat it")]
+
+
+def test_every_text_stands_out_from_what_is_behind_it_by_day_and_by_night() -> None:
+    style = (TEMPLATES / "style.css").read_text()
+    day, night = (dict(re.findall(r"--(\w+): #(\w{6})", part)) for part in style.split("@media (prefers", 1))
+    assert day.keys() == night.keys() >= {"ink", "soft", "warn", "s0", "s5"}
+    for colours in (day, night):
+        for name in colours.keys() - {"paper", "tint", "rule"}:
+            assert min(contrast(colours[name], colours[behind]) for behind in ("paper", "tint")) >= 4.5, name
+    inks = [(figure.GREY, "FFFFFF"), *((figure.INK, colour) for colour in (*figure.COLOURS.values(), figure.OTHER))]
+    assert min(contrast(one.strip("#"), other.strip("#")) for one, other in inks) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, as WCAG 2.2 defines it: 4.5 is the least for text."""
+    darker, lighter = sorted(map(luminance, (one, other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    values = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in values]
+    return sum(share * value for share, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_several_runs_have_charts_with_the_headings_of_one_and_what_each_is_of() -> None:
+    folder = tiny_run.search()
+    lines = [{"epoch": epoch, "train/box_loss": 1.0} for epoch in (1, 2)]
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    text = several(folder, tiny_run.training())
+    for heading in ("Training loss: loss", "Training loss: box loss", "Validation: accuracy", "Learning rate"):
+        assert f"<h3>{heading}</h3>" in text
+    assert "mean over an epoch&#39;s steps" in text and "train/loss" not in text
+
+
+def test_a_study_says_its_recipe_key_by_key_and_a_single_network_is_its_own_mean() -> None:
+    path = tiny_run.study()
+    given = json.loads(path.read_text())
+    given["recipe"]["search:space.encoder"] = {"blocks": 2, "candidates": ["a", "b"]}
+    given["notes"] = ["ahead, behind: by the interval alone", "two searches"]
+    path.write_text(json.dumps(given))
+    (study,) = studies_of(Path("logs"), {"vgd"})
+    text = of_study(study, [])
+    assert "search:space.encoder.blocks" in text and "<code>a, b</code>" in text
+    assert "two searches" in text and "by the interval alone" not in text
+    assert text.count('class="mean"') == 2 and "by hand (1)</text>" in text
+
+
+def test_marks_lie_where_their_numbers_are() -> None:
+    drawn = charts.lines("a", [("b", Series("b", (1, 2, 3), (0.0, 10.0, 5.0)))])
+    places = [tuple(map(float, one)) for one in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn)]
+    (x1, y1), (x2, y2), (x3, y3) = places
+    assert (x1, x3) == (charts.LEFT, charts.WIDTH - charts.RIGHT) and x2 == (x1 + x3) / 2
+    assert (y1, y2) == (charts.HEIGHT - charts.BOTTOM, charts.TOP) and y3 == (y1 + y2) / 2
+    block = run_of(tiny_run.search()).blocks[0]
+    cells = re.findall(r'fill-opacity="([\d.]+)"', heat := charts.heat(block, charts.MOST_CELLS))
+    assert [float(one) for one in cells] == pytest.approx([value for row in block.probabilities for value in row])
+    (settled,) = re.findall(r'<line x1="([\d.]+)"[^>]*class="settled"', heat)
+    assert float(settled) == charts.LABEL + charts.CELL * (block.settled - 1) / len(block.epochs)
+    (swap, *_) = block.swaps
+    one = charts.interval(swap, 0.1)
+    span = re.search(r'x1="([\d.]+)" x2="([\d.]+)" y1="7"', one)
+    (middle,) = re.findall(r'<circle cx="([\d.]+)"', one)
+    assert float(span[1]) < float(middle) < float(span[2])
+    bins = [outcome.Bin(30.0, 5, 80.0, 70.0, 90.0)]
+    (x, y), *_ = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', plots.calibration(bins))
+    assert float(x) < charts.WIDTH / 2 and float(y) < charts.HEIGHT / 2
+
+
+def test_pictures_are_left_out_once_their_room_is_full() -> None:
+    tiny_run.training()
+    (shown, *_) = tiny_run.details().best
+    album = plots.Album()
+    album.room = album.sample(shown).index("preserveAspectRatio")  # more than one picture, less than two
+    assert ["<image" in album.sample(shown) for _ in range(2)] == [True, False]

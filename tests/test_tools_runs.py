@@ -34,6 +34,14 @@ def test_a_row_says_task_stage_state_score_and_time() -> None:
     assert row(folder) == ("trained", "vgd", "retrain", "done", "accuracy 81.50 (testA)", "")
 
 
+def test_a_run_that_has_not_been_tested_shows_its_best_validation() -> None:
+    folder = tiny_run.training(go={key: value for key, value in tiny_run.GO.items() if key != "seconds"})
+    Path("logs/ckpts/result_test/metrics_trained.json").unlink()
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    (folder / "metrics.jsonl").write_text("\n".join(line for line in lines if "best/" not in line))
+    assert row(folder)[3:] == ("stopped", "accuracy 80.50 (val)", "")
+
+
 def test_runs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="there are no runs under logs yet"):
         main([])
