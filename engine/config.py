@@ -140,7 +140,7 @@ def load_config(
     parsed = parser.instantiate_classes(_parse(parser, [*settings, *written], known))
     options = top(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(top)})
     made = {key: _plain(getattr(parsed, key)) for key in ("data", *sections)}
-    sources = tuple(dict.fromkeys(s.where for s in (*settings, *written)))
+    sources = tuple(dict.fromkeys(s.where.replace(str(file), file.name) for s in (*settings, *written)))
     return Config(task=cls, top=_plain(options), written=written, sources=sources, **made)
 
 

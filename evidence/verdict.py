@@ -67,9 +67,11 @@ def _sentence(overall: str, comparisons: Sequence[Comparison], words: dict[str, 
         SAME: "searched networks differ from random ones by less than training seeds do",
         NONE: "these runs do not tell searched networks from random ones",
     }[overall]
-    size = words.get(MATCHED)
-    if overall.startswith("better") and size not in (None, "better", "ahead"):
-        ending += "; nor is it shown that more than their size is behind it"
+    matched = next((one for one in comparisons if one.against == MATCHED), None)
+    if overall.startswith("better") and matched and words[MATCHED] not in ("better", "ahead"):
+        ending += (
+            f", but not shown to be better than a random one of as many FLOPs ({matched.difference:+.2f} against it)"
+        )
     if overall in (NONE, SAME) and any(
         one.kind == "best of k" and words[one.against] == "worse" for one in comparisons
     ):

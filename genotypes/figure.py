@@ -35,7 +35,8 @@ TALL = 27.0  # height of a block that has room for another operation below its o
 CORNER = 6.0
 COULD_AS_WELL = {"style": "filled,rounded,dashed", "color": INK, "penwidth": "0.8"}
 RIVALS = [
-    "in a block: the best other operation, and what the loss would change by with it (95 %)",
+    "in a block: the best other operation, and what the loss would change by with it (95 %):",
+    "or: it may be as good; not: it is worse; less with: it is better, yet was not picked",
     "dashed: that change, or another operation's, may be zero: it could as well stand there",
 ]
 ARROW = 0.45  # times 10 points

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
+from outcome.details import Details
 from report.charts import number
 from report.facts import VAL, Run, Score
 from report.summary import Fact
 
 MOVED = "search/alpha_total_variation"
 COLLAPSED = "may have collapsed"
+MOST_KINDS = 5
 
 
 def reasons(run: Run) -> list[Fact]:
@@ -21,10 +23,15 @@ def reasons(run: Run) -> list[Fact]:
 
 def _of_search(run: Run) -> Iterator[Fact]:
     yield Fact("moved", _moved(run))
+    if told := (run.about.get("names") or {}).get(f"selector {run.setting('search.selector')}"):
+        yield Fact("picked by", f"{run.setting('search.selector')}: {told}")
     if run.blocks:
         yield Fact("settled", _settled(run))
     said = [line.removeprefix("warning: ") for line in run.warnings if COLLAPSED in line]
-    yield Fact("collapsed", "; ".join(said) or "no side did: no early certainty that ends in one kind of operation")
+    yield Fact(
+        "collapsed",
+        "; ".join(said) or "no side did: none that ends in one kind of operation was sure of it by the middle",
+    )
     if "percentile" in run.standing:
         yield Fact("better than chance", _than_chance(run))
     if run.genotype is not None and run.genotype.swaps:
@@ -44,11 +51,14 @@ def _of_search(run: Run) -> Iterator[Fact]:
 def _than_chance(run: Run) -> str:
     """Of a pick that was chosen by the very loss, alpha's own path says more."""
     better = run.standing["percentile"]
-    said = f"by the supernet's loss {better:g} % of random architectures are better than the pick"
-    if run.setting("search.selector") != "argmax" and "argmax_percentile" in run.standing:
-        by_alpha = run.standing["argmax_percentile"]
-        said += f", which was chosen by losses; {by_alpha:g} % are better than the most probable path"
-    return f"{'yes' if better < 50 else 'no'}: {said}"
+    of_pick = f"by the supernet's loss {better:g} % of random architectures are better than the pick"
+    if run.setting("search.selector") == "argmax" or "argmax_percentile" not in run.standing:
+        return f"{'yes' if better < 50 else 'no'}: {of_pick}"
+    by_alpha = run.standing["argmax_percentile"]
+    return (
+        f"{'yes' if by_alpha < 50 else 'no'}: by the supernet's loss {by_alpha:g} % of random architectures are better "
+        f"than the most probable path; than the pick {better:g} %, which was chosen by losses"
+    )
 
 
 def _moved(run: Run) -> str:
@@ -78,12 +88,15 @@ def _of_training(run: Run) -> Iterator[Fact]:
     for score in run.scores:
         if score.metric == run.objective and score.baselines:
             yield Fact(f"beyond baselines on {score.split}", _beyond(score))
+    for one in run.details:
+        if below := [*_below(one)]:
+            yield Fact(f"kinds below a baseline on {one.split}", f"{len(below)}: {'; '.join(below[:MOST_KINDS])}")
     if any(name.startswith("train/") for name in run.series):
         yield Fact("chosen by", _chosen(run))
     for one in filter(lambda details: details.calibration, run.details):
         yield Fact(
             f"calibration on {one.split}",
-            f"certainty and {one.metric} are {number(one.calibration_error)} percent points apart on average",
+            f"certainty and {one.metric} are {number(one.calibration_error)} points apart on average: {_sureness(one)}",
         )
 
 
@@ -108,6 +121,27 @@ def _beyond(score: Score) -> str:
         f"{verdict}: {score.metric} {number(score.value)} ({number(low)} to {number(high)}) against {number(best)} by "
         f"{name}{of_them}"
     )
+
+
+def _sureness(details: Details) -> str:
+    count = sum(one.count for one in details.calibration)
+    sure, right = (
+        sum(one.count * getattr(one, of) for one in details.calibration) / count for of in ("certainty", "score")
+    )
+    word = "too sure" if sure > right else "not sure enough"
+    return f"{word}, with {number(sure)} where {number(right)} is right"
+
+
+def _below(details: Details) -> Iterator[str]:
+    """The kinds of samples of which a baseline scores more than the network, the furthest below first."""
+    found = []
+    for what, rows in details.groups.items():
+        for row in rows:
+            name, best = max(row.baselines.items(), key=lambda one: one[1], default=("", -1.0))
+            if best > row.score:
+                said = f"{row.label} ({what}, {row.count} samples): {number(row.score)}, {name} {number(best)}"
+                found.append((row.score - best, said))
+    yield from (said for _, said in sorted(found))
 
 
 def _common(run: Run) -> Iterator[Fact]:

@@ -41,13 +41,14 @@ def _scores(run: Run) -> Iterator[Number]:
     if run.stage == "retrain" and series:
         best = max(series.values)
         epoch = series.epochs[series.values.index(best)]
+        of = f", {number(run.samples['validation'])} samples" if "validation" in run.samples else ""
         name = "best epoch by validation" if len(series.epochs) > 1 else "the epoch that was validated"
-        yield Number(name, epoch, f"{run.objective} {number(best)} on {VAL}; {max(series.epochs)} epochs in all")
+        yield Number(name, epoch, f"{run.objective} {number(best)} on {VAL}{of}; {max(series.epochs)} epochs in all")
 
 
 def _standing(run: Run) -> Iterator[Number]:
     names = {
-        "loss": ("supernet's loss of the pick", "the task's training loss, of a sample"),
+        "loss": ("supernet's loss of the pick", "on the samples that judge; it compares with the rows below alone"),
         "argmax_loss": ("supernet's loss of the most probable path", ""),
         "random_loss": ("supernet's loss of random paths, median", ""),
         "percentile": ("random paths better than the pick, percent", ""),
@@ -171,7 +172,11 @@ def _times(count: int) -> str:
 
 def _data(run: Run) -> Any:
     root = run.setting("data.root")
-    return f"{root}: the built-in demo, synthetic scenes in the layout of the data set" if root == DEMO_ROOT else root
+    return (
+        f"{root}: the built-in demo, synthetic scenes in the layout of the data set, made by make demo-data"
+        if root == DEMO_ROOT
+        else root
+    )
 
 
 def of_study(study: Study) -> list[Fact]:
@@ -197,7 +202,8 @@ def of_study(study: Study) -> list[Fact]:
         ),
         Fact(
             "margin",
-            f"{number(study.margin)}, half the deviation over training seeds: less is no difference that matters",
+            f"{number(study.margin)}, half the deviation over training seeds, of all networks together: less is no "
+            "difference that matters",
         ),
         Fact(
             "equal cost",
@@ -231,7 +237,8 @@ def _by_stage(found: Mapping[str, Counter[str]]) -> str:
 
 def _first(texts: Counter[str]) -> str:
     first, *others = texts
-    return first + (f" (otherwise in {sum(texts[text] for text in others)} of {texts.total()})" if others else "")
+    differ = sum(texts[text] for text in others)
+    return first + (f" (otherwise in {differ} of {texts.total()} runs)" if others else "")
 
 
 def beyond(study: Study, runs: Sequence[Run]) -> list[Fact]:

@@ -155,7 +155,7 @@ def test_verdicts() -> None:
     first, none = comparison(1, 2, 0.001), comparison(-1, 2, 0.5, against="best of 3", kind="best of k")
     assert judge([first], 0.25).word == "better"
     assert judge([first, none], 0.25).word == "better, but not at equal cost"
-    assert judge([first, comparison(-1, 1, 0.5, against=MATCHED)], 0.25).sentence.count("size") == 1
+    assert judge([first, comparison(-1, 1, 0.5, against=MATCHED)], 0.25).sentence.count("as many FLOPs") == 1
     few = judge([comparison(1, 2, 0.2, 0.2)], 0.25)
     assert few.word == NONE and "run it with more search seeds" in few.sentence
     assert judge([comparison(-2, -1, 0.001)], 0.25).word == "worse"

@@ -12,6 +12,7 @@ import tiny_run
 
 from common.errors import UserError
 from common.lock import held
+from outcome.details import Bin, Row
 from report.belief import reasons
 from report.checklist import NOT, PART, YES, fill_in
 from report.comparison import compare
@@ -249,7 +250,7 @@ def test_a_study_says_what_its_runs_ran_on_and_what_is_scored_without_a_network(
     said = dict(setup_of(runs))
     assert said["hardware"] == "processor abacus, cores 2" and said["data"] == "my data"
     other = dataclasses.replace(runs[0], settings={**runs[0].settings, "data.root": "other"})
-    assert dict(setup_of([*runs, runs[0], other]))["data"] == "search: my data (otherwise in 1 of 3)"
+    assert dict(setup_of([*runs, runs[0], other]))["data"] == "search: my data (otherwise in 1 of 3 runs)"
     assert beyond(study, runs) == []  # of testB nothing is known
     for chance, said in ((11.75, "yes, the means of all groups"), (77.0, "no: these groups are not above it: random")):
         guessed = tuple(dataclasses.replace(score, chance=chance) for score in runs[1].scores)
@@ -265,12 +266,37 @@ def test_a_network_of_two_groups_stands_once_on_a_study() -> None:
     assert names == ["searched 0; matched", *(one.name for one in study.networks[1:])]
 
 
+def test_reasons_say_who_picked_how_sure_a_network_was_and_where_a_baseline_is_better() -> None:
+    names = {"selector exact": "The architecture with the lowest loss."}
+    folder = tiny_run.search(go={**tiny_run.GO, "names": names})
+    said = {one.name: one.text for one in reasons(run_of(folder))}
+    assert said["picked by"] == "exact: The architecture with the lowest loss."
+    run = run_of(tiny_run.training())
+    (told, *_) = run.details
+    bins = [Bin(80.0, 3, 50.0, 0.0, 0.0), Bin(40.0, 1, 30.0, 0.0, 0.0)]
+    rows = [
+        Row("far", 5, 20.0, 0.0, 0.0, {"guessing": 10.0, "words alone": 50.0}),
+        Row("near", 7, 60.0, 0.0, 0.0, {"guessing": 65.0}),
+        Row("above", 9, 60.0, 0.0, 0.0, {"guessing": 55.0}),
+        Row("alone", 9, 60.0, 0.0, 0.0, {}),
+    ]
+    told = dataclasses.replace(told, calibration=bins, calibration_error=25.0, groups={"place": rows})
+    said = {one.name: one.text for one in reasons(dataclasses.replace(run, details=(told,)))}
+    assert said["calibration on testA"].endswith("on average: too sure, with 70.00 where 45.00 is right")
+    assert said["kinds below a baseline on testA"] == (
+        "2: far (place, 5 samples): 20.00, words alone 50.00; near (place, 7 samples): 60.00, guessing 65.00"
+    )
+
+
 def test_what_was_chosen_by_a_loss_is_not_believed_for_it() -> None:
     folder = tiny_run.search()
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"epoch": tiny_run.EPOCHS, "picked/argmax_percentile": 40.0}) + "\n")
     said = {one.name: one.text for one in reasons(run_of(folder))}["better than chance"]
-    assert "which was chosen by losses; 40 % are better than the most probable path" in said
+    assert said == (
+        "yes: by the supernet's loss 40 % of random architectures are better than the most probable path; than the "
+        "pick 3 %, which was chosen by losses"
+    )
 
 
 def said_of(*folders: Path) -> dict[str, tuple[str, str]]:
