@@ -18,6 +18,7 @@ SHOWN_CHARS = 60  # of a value
 LONGEST = 600  # characters of a sentence, of which so many are its end
 END = 250
 SECONDS_TO_BE_ENDED = 20.0  # within which torchrun ends a process of a busy machine, once another one has failed
+LEFT_ALONE = ("gloo", "NCCL")  # what stands in torch's words where another process of the run is gone
 _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, SHOWN_CHARS, SHOWN_CHARS
 
@@ -111,6 +112,11 @@ def run(main: Callable[[], int | None]) -> None:
             raise
         _tell(UserError(f"{brief(error.filename)} is too long for the name of a file; shorten it"))
         status = 2
+    except RuntimeError as error:
+        # Whoever is gone has said why, or torchrun does; it ends this process before there is more to say.
+        if "RANK" in os.environ and any(sign in str(error) for sign in LEFT_ALONE):
+            time.sleep(SECONDS_TO_BE_ENDED)
+        raise
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
             print("stopped", file=sys.stderr)

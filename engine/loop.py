@@ -91,7 +91,10 @@ class Loop:
                     self._train_epoch(stopped)
                 self._close_epoch()
                 if any(self._agreed(stopped)):  # while it was scored
-                    self._stop(f"after epoch {self.epoch}/{self.training.epochs}")
+                    break
+        # Only now that the next one is obeyed at once: none may come too late to be looked at.
+        if any(self._agreed(stopped)):
+            self._stop(f"after epoch {self.epoch}/{self.training.epochs}")
 
     def _set_threads(self) -> None:
         on_cpu, over = self.runtime.device.type == "cpu", self.finished or self.epoch >= self.training.epochs
@@ -145,7 +148,7 @@ class Loop:
             self.step += 1
             for name, value in {**values, "lr": torch.tensor(lr)}.items():
                 self.totals[name] = self.totals.get(name, 0.0) + value
-            if self.step % CHECK_EVERY == 0:
+            if (self.epoch * steps + self.step) % CHECK_EVERY == 0:  # epochs may be shorter
                 self.runtime.ranks.check_same(self.stage.replicas())
             stop, due = self._agreed(stopped, time.monotonic() - saved > 60 * self.training.save_minutes)
             if stop:

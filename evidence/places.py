@@ -69,11 +69,11 @@ class Process(Protocol):
 class Place(Protocol):
     """Where programs run."""
 
-    def start(self, program: Program, lock: IO[Any]) -> tuple[Process, str]:
-        """Begin a program; also by what name it is found later, "" where it is not."""
+    def start(self, program: Program, lock: IO[Any]) -> Process:
+        """Begin a program."""
 
-    def find(self, name: str) -> Process | None:
-        """One that an earlier runner began."""
+    def find(self, program: Program) -> Process | None:
+        """The program as an earlier runner began it, under way or ended, even if that one was killed while it did."""
 
     def seconds(self, program: Program, since: float) -> float:
         """What a program took that ended just now and began at the monotonic time ``since``; a queue costs nothing."""
@@ -90,12 +90,12 @@ class Here:
         threads = str(max(1, total_threads() // jobs))
         self.environment = {**os.environ, **dict.fromkeys(THREADS, threads), "PYTHONPATH": python_path()}
 
-    def start(self, program: Program, lock: IO[Any]) -> tuple[Process, str]:
+    def start(self, program: Program, lock: IO[Any]) -> Process:
         """Begin it; it holds the lock until it ends, also beyond the end of this process."""
         # A session of its own, so that Ctrl-C reaches it once, and through the runner.
-        return program.begin(self.environment, pass_fds=[lock.fileno()], start_new_session=True), ""
+        return program.begin(self.environment, pass_fds=[lock.fileno()], start_new_session=True)
 
-    def find(self, name: str) -> Process | None:
+    def find(self, program: Program) -> Process | None:
         """None: as long as one of an earlier runner lives, its lock keeps everybody else out."""
         return None
 

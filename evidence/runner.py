@@ -95,20 +95,17 @@ class Runner:
             yield
 
     def _start(self, cell: Cell) -> Running:
-        before, attempts, name = self._earlier(cell)
+        before, attempts = self._earlier(cell)
         log = self.folder.root / "output" / f"{cell.name}.txt"
         program = Program(cell.command, RESUME, cell.begun, log)
-        found = self.place.find(name)
+        found = self.place.find(program) if attempts else None
         if found is not None and (found.poll() is None or cell.output.exists()):
             return Running(cell, program, found, time.monotonic(), before, attempts)
         log.parent.mkdir(parents=True, exist_ok=True)
         cell.output.unlink(missing_ok=True)  # of an earlier time, whose cell file somebody removed
         attempts += 1
         self._note(cell, before, attempts)
-        process, name = self.place.start(program, self.lock)
-        if name:
-            self._note(cell, before, attempts, name)
-        return Running(cell, program, process, time.monotonic(), before, attempts)
+        return Running(cell, program, self.place.start(program, self.lock), time.monotonic(), before, attempts)
 
     def _ended(self, one: Running) -> Failure | None:
         seconds = one.before + self.place.seconds(one.program, one.began)
@@ -137,15 +134,15 @@ class Runner:
     def _attempts(self, cell: Cell) -> Path:
         return self.folder.root / "cells" / f"{cell.name}.begun"
 
-    def _note(self, cell: Cell, seconds: float, attempts: int, name: str = "") -> None:
-        write_json(self._attempts(cell), {"seconds": seconds, "attempts": attempts, "name": name})
+    def _note(self, cell: Cell, seconds: float, attempts: int) -> None:
+        write_json(self._attempts(cell), {"seconds": seconds, "attempts": attempts})
 
-    def _earlier(self, cell: Cell) -> tuple[float, int, str]:
+    def _earlier(self, cell: Cell) -> tuple[float, int]:
         path = self._attempts(cell)
         if not path.exists():
-            return 0.0, 0, ""
+            return 0.0, 0
         known = read_json(path, "what earlier attempts took")
-        return known["seconds"], known["attempts"], known.get("name", "")
+        return known["seconds"], known["attempts"]
 
 
 def _last_line(log: Path) -> str:

@@ -16,6 +16,7 @@ from evidence.places import THREADS, Process, Program, python_path
 CPUS = "SLURM_CPUS_PER_TASK"
 MOST_TIMES = 100  # that a job whose time is up comes back into the queue
 ASK_SECONDS = 2.0  # between two questions to Slurm about a job that should be ending
+SUBMITTED = "_submitted.pkl"  # behind a job's number, names the file without which submitit's job runs nothing
 REMEDY = "install it: .venv/bin/python -m pip install -e '.[slurm]'"
 
 
@@ -23,7 +24,7 @@ class Slurm:
     """A cluster. Jobs outlive the runner, on a login node say, and the next one waits for them.
 
     Args:
-        folder: where submitit keeps what it needs; nodes must see it.
+        folder: where submitit keeps what it needs, by program; nodes must see it.
         parameters: of sbatch, such as ``{"partition": "gpu", "time": "240"}``, with _ for - (time is in minutes).
 
     Raises:
@@ -36,35 +37,44 @@ class Slurm:
             from submitit.slurm.slurm import _get_default_parameters
         except ImportError as error:
             raise UserError(f"SLURM needs the package submitit; {REMEDY}") from error
-        self.folder = folder.absolute()
+        self.folder, self.submitit = folder.absolute(), submitit
         try:
-            self.executor = submitit.SlurmExecutor(self.folder, max_num_timeout=MOST_TIMES)
+            submitit.SlurmExecutor(self.folder)
         except RuntimeError as error:
             raise UserError("SLURM is given, but this machine has no srun; type this on a login node") from error
         for name in parameters:
             check_known("SLURM", name, sorted(_get_default_parameters()), "sbatch")
         typed = {name: int(value) if value.isdecimal() else value for name, value in parameters.items()}
         path = f"export PYTHONPATH={shlex.quote(python_path())}"
-        self.executor.update_parameters(**{"job_name": "mmnas", **typed, "setup": [path]})
-        self.find_job = submitit.SlurmJob
+        self.parameters = {"job_name": "mmnas", **typed, "setup": [path]}
 
-    def start(self, program: Program, lock: IO[Any]) -> tuple[Process, str]:
+    def start(self, program: Program, lock: IO[Any]) -> Process:
         """Submit it.
 
         Raises:
             UserError: Slurm does not take the job.
         """
         _seconds_file(program).unlink(missing_ok=True)
+        executor = self.submitit.SlurmExecutor(self._folder_of(program), max_num_timeout=MOST_TIMES)
+        executor.update_parameters(**self.parameters)
         try:
-            job = self.executor.submit(_requeued(program, os.getcwd()))
+            job = executor.submit(_requeued(program, os.getcwd()))
         except Exception as error:  # sbatch's own words are the message
             said = str(error).strip().splitlines()
             raise UserError(f"Slurm did not take the job: {said[-1] if said else type(error).__name__}") from error
-        return _Job(job), job.job_id
+        return _Job(job)
 
-    def find(self, name: str) -> Process | None:
-        """A job by its number, also one that has ended."""
-        return _Job(self.find_job(self.folder, name)) if name else None
+    def find(self, program: Program) -> Process | None:
+        """The job submitted last, by what submitit left of it.
+
+        Of a runner that was killed before submitit had left that, the job ends by itself without having run anything.
+        """
+        folder = self._folder_of(program)
+        left = sorted(folder.glob(f"*{SUBMITTED}"), key=lambda path: path.stat().st_mtime)
+        return _Job(self.submitit.SlurmJob(folder, left[-1].name.removesuffix(SUBMITTED))) if left else None
+
+    def _folder_of(self, program: Program) -> Path:
+        return self.folder / program.log.stem
 
     def seconds(self, program: Program, since: float) -> float:
         """What the node has written down, for every time the job was run."""

@@ -220,8 +220,12 @@ def _make(source: Source, path: Path) -> Pack:
         if left.name != LOCK:
             left.unlink()
     index = _write_regions(source, path)
-    with atomic_write(path / INDEX, "wb") as file:
-        np.savez(file, **index)
+    try:
+        with atomic_write(path / INDEX, "wb") as file:
+            np.savez(file, **index)
+    except UserError:  # gigabytes on a disk that is full
+        (path / REGIONS).unlink()
+        raise
     return Pack(path)
 
 

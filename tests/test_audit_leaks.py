@@ -14,7 +14,7 @@ import tiny_vgd
 import tiny_vqa
 import torch
 
-from audit.leaks import _sides
+from audit.leaks import _against, _sides
 from common.errors import UserError
 from retrain.run import main as retrain
 from search.run import main as search
@@ -229,6 +229,14 @@ def test_a_leak_that_is_allowed_stands_in_every_number(vgd: Path, capsys: pytest
         assert lines and all(json.loads(line)["leaks"] == 1 for line in lines)
 
 
+def test_a_leak_of_a_training_stands_in_whatever_its_network_scores(vgd: Path) -> None:
+    change(vgd, 0, split="testA")
+    train("vgd", vgd, "t", "--allow_leak=true")
+    train("vgd", tiny_vgd.make_root(Path("clean")), "u", "--run=test", "--ckpt=logs/ckpts/t/best.pt")
+    said = "in the training of this network: 1 of testA's 5 images are train's (1)"
+    assert json.loads((RESULTS / "metrics_u_test.json").read_text())["audit"]["leaks"] == [said]
+
+
 def test_a_network_knows_what_it_was_trained_on(vgd: Path) -> None:
     train("vgd", vgd, "v")
     move(vgd, (3, 4), "testA")
@@ -263,6 +271,10 @@ def test_a_genotype_says_that_it_saw_images_that_are_tested(
             image.update(width=640, height=480)
         tiny_vgd.write(vgd, refs, instances)
     look("vqa", vqa, "s")
+    halves = (
+        r"leak audit: train 24, val 8, test 4 images: .*; weights \d+, architecture \d+: none on both sides, negatives"
+    )
+    assert re.search(halves, capsys.readouterr().out)
     move(vgd, (1, 2), "testB")
     train("vgd", vgd, "v", "--geno=genotypes/searched/vqa/s.json")
     notes = json.loads((RESULTS / "metrics_v.json").read_text())["audit"]["notes"]
@@ -281,6 +293,20 @@ def test_ids_of_other_data_say_nothing(vgd: Path, tmp_path: Path, capsys: pytest
     move(other, (3,), "testA")
     train("vgd", other, "w", "--run=test", "--ckpt=logs/ckpts/v/best.pt")
     assert "was trained on 24 images of another data root, whose ids say nothing here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("what", "shared", "leaks"),
+    [("images", 1, 1), ("ref_ids", 1, 1), ("sets of captions", 5, 0), ("sets of captions", 6, 1), ("images", 0, 0)],
+)
+def test_of_ids_one_is_too_many_and_of_texts_a_few_in_a_thousand_are_by_chance(
+    what: str, shared: int, leaks: int
+) -> None:
+    own, others = np.arange(5000), np.arange(5000 - shared, 10_000)
+    images = {"images": np.arange(2), "other": np.arange(2, 4)}
+    parts = {"val": {"images": images["images"], what: own}, "train": {"images": images["other"], what: others}}
+    found = [*_against(SimpleNamespace(divided_by="image"), parts, ["val"], "train", {})]
+    assert len(found) == leaks and all(f"{shared} of val's 5,000 {what} are train's" in one for one in found)
 
 
 def test_halves_that_share_an_image_are_told() -> None:

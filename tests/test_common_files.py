@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.files import atomic_write, read_json, read_lines, read_text
+from common.files import atomic_write, leftovers, read_json, read_lines, read_text
 
 TEXT = "a dog’s “ball”\nzwei Hunde über 3 Bälle\n"
 
@@ -69,12 +69,24 @@ def test_a_file_is_replaced_and_never_overwritten(tmp_path: Path) -> None:
             file.write("new")
             file.flush()
             assert path.read_text() == "old"
+            # Beside it, as only there a rename is no copy; kills leave it, so it must be known by its name.
+            assert leftovers(tmp_path) == [one for one in tmp_path.iterdir() if one != path] != []
         # Whoever reads the old file goes on reading the old file.
         assert reader.read() == "old" and path.read_text() == "new"
     with pytest.raises(RuntimeError), atomic_write(path) as file:
         file.write("half")
         raise RuntimeError
     assert path.read_text() == "new" and [found.name for found in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_is_written_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with atomic_write(tmp_path / "a.txt"):
+            pass
+        assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640 and os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
 
 
 def test_what_is_renamed_has_reached_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

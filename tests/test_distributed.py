@@ -15,12 +15,17 @@ from typing import Any
 import pytest
 import torch
 from ranks import main as in_one
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from common import sharing
 from common.errors import UserError
+from common.lock import held
+from engine import launcher
 from engine.distributed import Ranks
 from engine.learning import fewest_parts
 from engine.optim import memory_held
+from engine.runtime import start
 from genotypes.genotype import load
 from search.run import main as search
 from tasks.find import task_names
@@ -118,6 +123,68 @@ def test_weights_that_drift_apart_stop_the_run() -> None:
         Two(1).check_same(weights)
 
 
+def test_weights_that_changed_places_or_a_bit_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[int] = []
+    monkeypatch.setattr(Two, "of_all", lambda self, value: said.append(value) or [value])
+    one, other, flipped = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]), torch.tensor([1.0, 2.0])
+    flipped.view(torch.uint8)[0] ^= 1
+    for weights in ([one, other], [other, one], [flipped, other], [one, other]):
+        Two(0).check_same(weights)
+    assert said[0] == said[3] and len(set(said)) == 3
+
+
+def test_naming_several_devices_becomes_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda program, command: became.append(command))
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "search", "--task=itm", "--gpu=cpu,cpu"])
+    for name in ("LOCAL_RANK", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+    start("cpu,cpu", 0, "fp32")
+    torchrun = [sys.executable, "-m", "engine.launcher", "--standalone", "--nproc_per_node=2", "-m", "--"]
+    assert became == [[*torchrun, "search", "--task=itm", "--gpu=cpu,cpu"]]
+    assert os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "600"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    start("cpu,cpu", 0, "fp32")  # a process that it started
+    assert len(became) == 1
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="GPU=cpu,cpu names 2 for more processes on this machine"):
+        start("cpu,cpu", 0, "fp32")
+    monkeypatch.delenv("LOCAL_RANK")
+    monkeypatch.setattr("sys.orig_argv", ["python", "script.py"])
+    with pytest.raises(UserError, match="2 GPUs need as many processes: torchrun --nproc_per_node=2 -m -- <search"):
+        start("cpu,cpu", 0, "fp32")
+
+
+def ended(exitcode: int) -> ChildFailedError:
+    return ChildFailedError("search", {1: ProcessFailure(1, 7, exitcode, "<N/A>")})
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, 0), (ended(2), 2), (ended(130), 130), (SignalException("", signal.SIGTERM), 130)]
+)
+def test_a_run_of_several_ends_as_its_processes_do(
+    error: Exception | None, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run() -> None:
+        if error:
+            raise error
+
+    monkeypatch.setattr("logging.disable", lambda level: None)
+    monkeypatch.setattr(launcher.torchrun, "main", run)
+    assert launcher.main() == status
+
+
+@pytest.mark.parametrize(("exitcode", "how"), [(1, "with exit code 1"), (-9, "by SIGKILL")])
+def test_a_process_that_ended_without_a_word_is_named(exitcode: int, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> None:
+        raise ended(exitcode)
+
+    monkeypatch.setattr("logging.disable", lambda level: None)
+    monkeypatch.setattr(launcher.torchrun, "main", run)
+    with pytest.raises(UserError, match=f"process 1 of the run ended {how}, and the others with it; see above"):
+        launcher.main()
+
+
 @pytest.fixture
 def of_three() -> Iterator[None]:
     sharing.share_with(Ranks(1, 3))
@@ -190,18 +257,62 @@ def test_a_search_in_two_processes_is_the_search_of_one(demo: Path, tmp_path: Pa
     assert losses(tmp_path, "two") == pytest.approx(losses(tmp_path, "one"), rel=1e-3)
 
 
-def test_processes_draw_other_dropout(demo: Path, tmp_path: Path) -> None:
-    script = tmp_path / "draws.py"
-    script.write_text(
-        "import sys, torch\nfrom engine.runtime import start\nfrom engine.course import reseed\n"
-        "runtime = start('cpu', 0, 'fp32')\nsame = torch.rand(1).item()\nreseed(runtime)\n"
-        "drawn = runtime.ranks.of_all((same, torch.rand(1).item()))\n"
-        "assert drawn[0][0] == drawn[1][0] and drawn[0][1] != drawn[1][1], drawn\n"
-        "runtime.ranks.close()\n"
-    )
-    two = start_two(script)
+TOGETHER = """
+import time, torch
+from engine.course import reseed
+from engine.runtime import start
+runtime = start("cpu", 0, "fp32")
+ranks = runtime.ranks
+same = torch.rand(1).item()
+reseed(runtime)
+drawn = ranks.of_all((same, torch.rand(1).item()))
+assert drawn[0][0] == drawn[1][0] and drawn[0][1] != drawn[1][1], drawn
+began = time.monotonic()
+if ranks.first:
+    time.sleep(0.5)
+ranks.wait()
+waited = ranks.of_all(time.monotonic() - began)
+assert min(waited) > 0.4, waited
+with ranks.in_turn():
+    time.sleep(0.3 if ranks.first else 0)
+    ended = time.monotonic()
+first, second = ranks.of_all(ended)
+assert first < second, (first, second)
+ranks.close()
+"""
+
+
+def test_processes_draw_other_dropout_and_wait_for_each_other(tmp_path: Path) -> None:
+    (tmp_path / "together.py").write_text(TOGETHER)
+    two = start_two(tmp_path / "together.py")
     said, _ = two.communicate(timeout=120)
     assert two.returncode == 0, said
+
+
+MISTAKEN = """
+import sys, torch
+from common import errors
+from engine.distributed import join
+def main():
+    ranks = join(torch.device("cpu"))
+    if ranks.rank == int(sys.argv[1]):
+        raise errors.UserError("no such file; name another")
+    ranks.wait()
+if sys.argv[1] == "1":
+    errors.SECONDS_TO_BE_ENDED = 1 if errors.os.environ["RANK"] == "1" else 20
+errors.run(main)
+"""
+
+
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_mistake_that_one_process_meets_is_told_once_and_ends_all(tmp_path: Path, rank: int) -> None:
+    (tmp_path / "mistaken.py").write_text(MISTAKEN)
+    torchrun = [sys.executable, "-m", "engine.launcher", "--standalone", "--nproc_per_node=2"]
+    command = [*torchrun, str(tmp_path / "mistaken.py"), str(rank)]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    who = "process 1: " if rank else ""
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{who}error: no such file; name another\n")
 
 
 def by_name(demo: Path, logs: Path, *more: str) -> list[str]:
@@ -222,11 +333,22 @@ def test_processes_are_started_by_naming_devices(demo: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_a_run_that_another_holds_is_told_by_the_first_process_alone(demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "log/v").mkdir(parents=True)
+    command = [*by_name(demo, tmp_path, "--retrain.epochs=1"), "--resume=true"]
+    with held(tmp_path / "log/v/.lock", "", "", print):
+        done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=120)
+    said = f"error: the run 'v' is held by process {os.getpid()} on "
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and done.stderr.startswith(said)
+
+
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_told_in_one_sentence(demo: Path, tmp_path: Path) -> None:
     command = by_name(demo, tmp_path, "--retrain.epochs=1000")
     run = subprocess.Popen(command, cwd=TESTS.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     workers = wait_for(lambda: children(run.pid) if (tmp_path / "ckpts/v/last.pt").exists() else [])
     os.kill(workers[1], 9)
     _, said = run.communicate(timeout=60)
-    assert run.returncode == 2
-    assert said.splitlines()[-1].startswith("error: process 1 of the run ended by SIGKILL, and the others with it; see")
+    # Nothing else: the other one waits to be ended and adds no page.
+    assert run.returncode == 2 and said.count("\n") == 1, said
+    assert said.startswith("error: process 1 of the run ended by SIGKILL, and the others with it; see")

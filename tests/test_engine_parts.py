@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,6 +69,13 @@ def test_warm_up_in_steps_and_cosine() -> None:
     assert rates[0] == pytest.approx(0.25) and max(rates) == rates[3]
     assert all(a > b for a, b in itertools.pairwise(rates[3:]))
     assert rates[-1] == pytest.approx(0.01, abs=0.002)
+
+
+def test_every_epoch_of_every_stream_has_its_own_order() -> None:
+    orders = [EpochBatches(Numbers(10), 4, RUNTIME, *of).order.tolist() for of in (("a", 0), ("a", 1), ("b", 0))]
+    assert len({*map(tuple, orders)}) == 3 and all(sorted(order) == list(range(10)) for order in orders)
+    met = [EpochBatches(Numbers(10), 4, RUNTIME, "a", epoch)[step][0].met for epoch in (0, 1) for step in (0, 1)]
+    assert len({*map(tuple, met)}) == 4  # and draws its own negatives in every step
 
 
 def test_an_epoch_visits_every_sample_once_and_any_step_can_be_redone() -> None:
@@ -267,6 +274,22 @@ def test_what_may_change_when_a_run_goes_on() -> None:
     longer = {**resolved, "retrain": {"epochs": 4, "cosine": True}}
     with pytest.raises(UserError, match="retrain.epochs=3, not 4"):
         check_identity(identity("retrain", longer), identity("retrain", cosine), "a")
+
+
+def test_whatever_else_trains_may_not_change() -> None:
+    may = {"epochs", "save_minutes", "val_every", "accumulate"}
+    for field in fields(Training):
+        then, now = (identity("retrain", {"retrain": {field.name: value}}) for value in (1, 2))
+        if field.name in may:
+            check_identity(now, then, "a")
+        else:
+            with pytest.raises(UserError, match=f"was begun with retrain.{field.name}=1, not 2"):
+                check_identity(now, then, "a")
+    for key in ("task", "seed", "precision"):
+        with pytest.raises(UserError, match=f"was begun with {key}=1, not 2"):
+            check_identity(identity("retrain", {key: 2}), identity("retrain", {key: 1}), "a")
+    with pytest.raises(UserError, match="was begun with model.width=1, not 2"):
+        check_identity(*(identity("retrain", {"model": {"width": value}}) for value in (2, 1)), "a")
 
 
 def test_a_resumed_log_forgets_what_is_redone(tmp_path: Path) -> None:

@@ -209,3 +209,18 @@ def test_a_run_that_begins_is_held_too(tmp_path: Path) -> None:
         begun.create()
         with pytest.raises(UserError, match="the run 'a' is held by process"), files(tmp_path):
             pass
+
+
+def test_a_run_that_torchrun_starts_again_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
+    with files(tmp_path, resume=False) as begun:
+        begun.create()
+        begun.save({"epoch": 3})
+    with files(tmp_path, resume=False) as again:
+        assert again.saved()["epoch"] == 3
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another job")
+    with pytest.raises(UserError, match="a run named 'a' exists"):
+        files(tmp_path, resume=False)
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+    with pytest.raises(UserError, match="--max-restarts needs VERSION=<name>, by which a run is found again"):
+        RunFiles(RunOptions(logs=str(tmp_path)), "itm-search")

@@ -1,8 +1,10 @@
-"""A stop after the last epoch, while a network is tested or an architecture picked, and what a run says of itself."""
+"""Stops and full disks after the last epoch, while a network is tested and told of, and what a run says of itself."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 import tiny_vqa
 
+from common.errors import UserError
 from engine import about
+from engine.log import RunLog
 from retrain import run as retraining
 from tools import reproduce
 from tools.runs import row
@@ -41,6 +45,85 @@ def test_a_stop_while_it_is_tested_is_obeyed_and_gone_on_with(
     assert signal.getsignal(signal.SIGTERM) == before
     retraining.main([*SMALL, "--resume=true"])
     assert "next: make show CKPT=logs/ckpts/a/best.pt SPLIT=test PROFILE=demo DATA=data" in capsys.readouterr().out
+
+
+def outcome() -> dict[str, object]:
+    """Everything that the run leaves but dates and durations."""
+    results = Path("logs/ckpts/result_test")
+    numbers = json.loads((results / "metrics_a.json").read_text())
+    left = {path.name: path.read_text() for path in results.iterdir() if path.name != "metrics_a.json"}
+    records = Path("logs/log/a/metrics.jsonl").read_text()
+    return {**left, "numbers": {**numbers, "date": None}, "records": records}
+
+
+LAST_WRITTEN = ["run.json", "result_run_a_val.json", "result_run_a.json", "metrics_a.json"]
+DISPENSABLE = ["details_a.json", "report.html"]
+
+
+@pytest.mark.parametrize("what", ["full disk", "stop"])
+def test_whatever_is_written_last_may_fail_and_is_gone_on_with(
+    what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    retraining.main(SMALL)
+    whole, restore, replace = outcome(), retraining.restore, os.replace
+    over: list[bool] = []  # the epochs are
+    failing: list[str] = []
+    ends: dict[str, str] = {}
+
+    def spoilt(source: Path, target: Path) -> None:
+        if over and not failing and Path(target).name not in ends:
+            failing.append(Path(target).name)
+            if what == "full disk":
+                raise OSError(28, "No space left on device")
+            signal.raise_signal(signal.SIGTERM)
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", spoilt)
+    monkeypatch.setattr(retraining, "restore", lambda *given: (over.append(True), restore(*given))[1])
+    while not over or failing:
+        over.clear()
+        failing.clear()
+        capsys.readouterr()
+        try:
+            retraining.main([*SMALL, "--resume=true"])
+            end = "it goes on"
+        except UserError as error:
+            end = re.sub(r"\S*/", "", str(error))
+        except KeyboardInterrupt:
+            end = capsys.readouterr().out.splitlines()[-1]
+        ends |= dict.fromkeys(failing, end)
+    assert [*ends] == [*LAST_WRITTEN, *DISPENSABLE]
+    for name, end in ends.items():
+        if what == "stop":
+            assert end == "all epochs are saved; go on with the same command and RESUME=1 VERSION=a"
+        elif name in DISPENSABLE:
+            assert end == "it goes on"
+        else:
+            assert end.startswith(f"cannot write {name}: No space left on device; free the disk that holds ")
+    assert outcome() == whole
+
+
+def test_numbers_that_find_no_room_are_told_and_written_when_there_is_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    retraining.main(SMALL)
+    whole, record = outcome(), RunLog.record
+    scored = [json.loads(line).get("val/accuracy") for line in whole["records"].splitlines()]
+    found = [score for score in scored if score is not None]
+    # Epochs are counted from 1; the first of the best is the network.
+    assert len(found) == 2 and whole["numbers"]["epoch"] == 1 + found.index(max(found))
+
+    def full(self: RunLog, group: str, *given: object) -> None:
+        if group.startswith("best"):
+            self._file.write('{"epoch": 2, "be')  # what fitted
+            raise OSError(28, "No space left on device")
+        record(self, group, *given)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="a disk that the run writes to is full; free"):
+        patch.setattr(RunLog, "record", full)
+        retraining.main([*SMALL, "--resume=true"])
+    retraining.main([*SMALL, "--resume=true"])
+    assert outcome() == whole
 
 
 def in_this_process(command: list[str]) -> int:

@@ -94,9 +94,13 @@ def test_a_failing_cell_is_told_and_stops_no_other(folder: Folder) -> None:
     assert "network 1: FAILED: error: the loss is no longer finite" in said[1]
     assert "reading" in failure.log.read_text()
     assert folder.done("c1") is None and folder.done("c2")
+    begun = folder.root / "cells" / "c1.begun"
+    taken = json.loads(begun.read_text())
+    assert 0 < taken["seconds"] < 60 and taken["attempts"] == 1
+    begun.write_text(json.dumps({**taken, "seconds": 1000.0}))  # all attempts count
     assert Runner(folder, 1, str).run(cells(3)) == []
     again = folder.done("c1")
-    assert again.attempts == 2 and again.output["more"] == ["--resume=true"]
+    assert 1000 < again.seconds < 1060 and again.attempts == 2 and again.output["more"] == ["--resume=true"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

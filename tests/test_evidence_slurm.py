@@ -17,6 +17,7 @@ from evidence.runner import Runner
 from evidence.slurm import Slurm, parse_parameters
 
 pytest.importorskip("submitit")
+from submitit.core.core import Executor, PicklingExecutor
 
 # A job's state is a file called as its number; its process, a group of its own, is beside it.
 COMMANDS = {
@@ -97,6 +98,42 @@ def test_a_job_that_ended_while_nobody_waited_counts(cluster: Path) -> None:
     until(lambda: Path("out0.json").exists() and (cluster / "1.state").read_text() == "COMPLETED\n")
     assert Runner(folder, 1, str, Slurm(folder.root / "slurm", {})).run(cells(1)) == []
     assert Path("out0.json.began").read_text() == "x" and folder.done("c0").attempts == 1
+
+
+class Killed(BaseException):
+    """Stands for kill -9."""
+
+
+@pytest.mark.parametrize("after", ["sbatch", "submitit"])
+def test_a_runner_that_is_killed_while_it_submits_runs_nothing_twice(
+    cluster: Path, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder("logs", "e")
+    gone = Runner(folder, 1, str, Slurm(folder.root / "slurm", {}))
+    submit = PicklingExecutor._submit_command if after == "sbatch" else Executor.submit
+
+    def killed(self: Executor, *given: object) -> None:
+        submit(self, *given)
+        raise Killed
+
+    with monkeypatch.context() as patch, gone._alone(), pytest.raises(Killed):
+        patch.setattr(PicklingExecutor if after == "sbatch" else Executor, submit.__name__, killed)
+        gone._start(cells(1)[0])
+    assert (cluster / "1.state").exists()
+    if after == "submitit":
+        until(lambda: Path("out0.json").exists())
+    assert Runner(folder, 1, str, Slurm(folder.root / "slurm", {})).run(cells(1)) == []
+    assert Path("out0.json.began").read_text() == "x"
+    # Without what submitit leaves the first job only waits for it, a minute.
+    assert (cluster / "2.state").exists() == (after == "sbatch") and folder.done("c0")
+
+
+def test_a_cell_whose_file_is_removed_is_run_again(cluster: Path) -> None:
+    folder = Folder("logs", "e")
+    for _ in range(2):
+        assert Runner(folder, 1, str, Slurm(folder.root / "slurm", {})).run(cells(1)) == []
+        (folder.root / "cells" / "c0.json").unlink()
+    assert Path("out0.json.began").read_text() == "xx"
 
 
 def test_a_stop_cancels_jobs_and_the_same_command_goes_on(cluster: Path) -> None:

@@ -117,3 +117,15 @@ def test_the_readme_maps_every_file(package: str) -> None:
 def test_the_index_of_documents_names_every_one() -> None:
     named = set(re.findall(r"]\(([^)/]+)\)", (ROOT / "docs/README.md").read_text()))
     assert named == {path.name for path in (ROOT / "docs").iterdir()} - {"README.md"}
+
+
+def test_every_promise_stands_beside_a_test_that_is_there() -> None:
+    rows = [row for row in (ROOT / "docs/reliability.md").read_text().splitlines() if row.startswith("| **")]
+    assert len(rows) > 10
+    for row in rows:
+        named = re.findall(r"`(?:(test_\w+\.py)(?:: )?)?(test_\w+)?`", row.rpartition("|")[0].rpartition(" | ")[2])
+        assert named, row
+        source = ""
+        for file, test in named:
+            source = (ROOT / "tests" / file).read_text() if file else source
+            assert f"def {test}(" in source if test else source, f"{file} {test}"

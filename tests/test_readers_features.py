@@ -486,6 +486,22 @@ def test_full_disk_is_told_before_it_is_full(folder: Path, monkeypatch: pytest.M
     assert [path.name for path in (folder.parent / ".packed" / folder.name).iterdir()] == [".lock"]
 
 
+@pytest.mark.parametrize("name", ["regions.npy", "index.npz"])
+def test_a_disk_that_fills_up_keeps_nothing_of_a_pack(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if Path(target).name == name:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=f"cannot write .*{name}: No space left"):
+        patch.setattr("os.replace", full)
+        FeatureStore([folder])
+    assert [path.name for path in (folder.parent / ".packed" / folder.name).iterdir()] == [".lock"]
+    assert len(FeatureStore([folder])) == 4
+
+
 def test_parallel_reading_gives_the_same_pack(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "60.npz").write_bytes(b"")
     serial = open_pack(folder_of(folder.parent / "same", {9: 3, 25: 5, 4: 1, 581857: 2}))

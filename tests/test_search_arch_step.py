@@ -151,3 +151,17 @@ def test_an_architecture_step_works_out_no_gradient_of_weights() -> None:
     with FlopCounterMode(display=False) as counter:
         loss(net.model, batch).backward()
     assert taken[0] < 0.8 * counter.get_total_flops()
+
+
+def test_candidates_that_were_not_drawn_run_without_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, batch, ran, run = supernet(), inputs(), set(), MixedOp._run
+
+    def noted(block: MixedOp, number: int, *given: object) -> torch.Tensor:
+        out = run(block, number, *given)
+        ran.add((number in block.learning, out.requires_grad))
+        return out
+
+    monkeypatch.setattr(MixedOp, "_run", noted)
+    arch_step(net, [lambda: loss(net.model, batch)], Full(), optimiser(net), torch.Generator().manual_seed(0))
+    # In the first block nothing that is drawn has one either: no gate stands before it.
+    assert ran == {(True, True), (True, False), (False, False)}

@@ -242,6 +242,13 @@ def test_a_sum_over_the_draws_instead_of_their_mean_is_seen(space: Space) -> Non
         hold(space, Summed(), gdas(space, 0.9), 0.9, STEPS["gdas"] // 6, within=2.0)
 
 
+def test_the_baseline_follows_the_losses_of_steps_before_slowly() -> None:
+    estimator = Reinforce()
+    # By hand: first each draw against the other, then against 2, then against 0.9 * 2 + 0.1 * 4.
+    for losses, wanted in (([1.0, 3.0], [-1.0, 1.0]), ([4.0, 4.0], [1.0, 1.0]), ([2.2, 4.2], [0.0, 1.0])):
+        assert estimator.weigh(torch.tensor(losses)).tolist() == pytest.approx(wanted, abs=1e-6)
+
+
 def test_the_score_function_is_unbiased_in_a_first_step_too(space: Space) -> None:
     class First(Reinforce):
         def weigh(self, losses: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,23 @@ def test_a_report_shows_what_scoring_found_and_nothing_is_scored_or_ranked_again
     assert told.best and all(len(one.prediction.lines) == 3 for one in (*told.best, *told.worst))
 
 
+@torch.no_grad()
+def contrast_by_hand(model: torch.nn.Module, split: ItmSplit, captions: np.ndarray) -> float:
+    """Minus the log of how likely each caption's own image is among the batch's, and each image's own captions."""
+    inputs = drawn(split, captions).inputs
+    texts = model.network.encode_texts(inputs.tokens, inputs.tokens_pad)
+    images = model.network.encode_images(inputs.regions, inputs.boxes, inputs.image_hw, inputs.regions_pad)
+    similar = model.network.similarity(texts, images).tolist()
+    pairs = list(zip(inputs.text_index.tolist(), inputs.image_index.tolist(), strict=True))[: len(captions)]
+    lost = 0.0
+    for text, image in pairs:
+        row, column = similar[text], [line[image] for line in similar]
+        lost -= row[image] - math.log(sum(map(math.exp, row)))
+        own = [column[one] for one, other in dict.fromkeys(pairs) if other == image]
+        lost -= sum(own) / len(own) - math.log(sum(map(math.exp, column)))
+    return lost
+
+
 def test_a_network_that_aligns_is_trained_by_contrast_and_scored_with_its_similarity(demo: Path) -> None:
     task = ImageTextMatching(ItmData(root=str(demo)))
     torch.manual_seed(0)
@@ -118,6 +136,9 @@ def test_a_network_that_aligns_is_trained_by_contrast_and_scored_with_its_simila
     assert found.keys() == {"loss", "pair_accuracy", "contrastive_loss"}
     found["loss"].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.network.alignment.parameters())
+    wanted = contrast_by_hand(model.eval(), split, np.arange(10))
+    undropped = task.loss(model, drawn(split, np.arange(10)))["contrastive_loss"]
+    assert float(undropped.detach()) == pytest.approx(wanted, rel=1e-4)
     images = np.unique(split.image_ids)[:3]
     split.refresh(model, 5, np.random.default_rng(0))
     assert split.state_dict() == {}, "nothing is mined"
@@ -137,6 +158,16 @@ def says(logits: torch.Tensor) -> Callable[..., torch.Tensor]:
 
     model.network = SimpleNamespace(alignment=None)
     return model
+
+
+def test_the_loss_by_hand() -> None:
+    task = ImageTextMatching.__new__(ImageTextMatching)
+    task.data = ItmData()
+    p = torch.tensor([0.9, 0.5, 0.8, 0.6, 0.2, 0.4])  # two positives, two caption negatives, two image negatives
+    found = task.loss(says(p.logit()), Batch(None, {}))
+    wanted = -2 * math.log(0.9 * 0.5) - math.log(0.2 * 0.4) - math.log(0.8 * 0.6)
+    assert float(found["loss"]) == pytest.approx(wanted, rel=1e-5)
+    assert float(found["pair_accuracy"]) == pytest.approx(75)  # 0.5 is no more than 0.6, elsewhere positives lead
 
 
 @needs_reference

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,16 @@ def test_the_order_of_annotations_does_not_matter(root: Path) -> None:
     rows = np.arange(48)
     assert torch.equal(before.samples.answers.targets(rows), after.samples.answers.targets(rows))
     assert after.samples.answer_types.tolist() == ["other", "yes/no"] * 24
+
+
+def test_the_loss_by_hand() -> None:
+    task = VisualQuestionAnswering.__new__(VisualQuestionAnswering)
+    p, scores = torch.tensor([[0.9, 0.2, 0.4], [0.3, 0.6, 0.5]]), torch.tensor([[1.0, 0.3, 0.0], [0.0, 0.6, 1.0]])
+    found = task.loss(lambda _: p.logit(), Batch(None, {"scores": scores}))
+    wanted = -math.log(0.9) - 0.3 * math.log(0.2) - 0.7 * math.log(0.8) - math.log(0.6)
+    wanted += -math.log(0.7) - 0.6 * math.log(0.6) - 0.4 * math.log(0.4) - math.log(0.5)
+    assert float(found["loss"]) == pytest.approx(wanted, rel=1e-5)
+    assert float(found["accuracy"]) == pytest.approx(100 * (1.0 + 0.6) / 2)
 
 
 @needs_reference
