@@ -18,11 +18,11 @@ def run_inside(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Let cells run here; gives their command lines, as they come."""
     commands: list[list[str]] = []
 
-    def inside(cell: Program, lock: IO[Any]) -> tuple[SimpleNamespace, str]:
+    def inside(cell: Program, lock: IO[Any]) -> SimpleNamespace:
         _, program, *flags = cell.command
         commands.append([program, *flags])
         import_module(MODULES.get(program, program)).main(flags)
-        return SimpleNamespace(poll=lambda: 0), ""
+        return SimpleNamespace(poll=lambda: 0)
 
     monkeypatch.setattr(Here, "start", staticmethod(inside))
     monkeypatch.setattr(runner, "POLL_SECONDS", 0)

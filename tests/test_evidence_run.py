@@ -89,13 +89,13 @@ class Pretended:
         self.broken: set[str] = set()
         self.ran: list[str] = []
 
-    def __call__(self, program: Program, lock: IO[Any]) -> tuple[SimpleNamespace, str]:
+    def __call__(self, program: Program, lock: IO[Any]) -> SimpleNamespace:
         command = program.command
         said = dict(flag.removeprefix("--").split("=", 1) for flag in command[2:])
         self.ran.append(said["version"])
         if said["version"] in self.broken:
             program.log.write_text("error: the disk is full\n")
-            return SimpleNamespace(poll=lambda: 2), ""
+            return SimpleNamespace(poll=lambda: 2)
         rng = np.random.default_rng([*said["version"].encode()])
         if command[1] == "search":
             network = {"encoder": ["feed_forward"], "decoder": [str(rng.choice(["guided_att_16", "feed_forward"]))]}
@@ -103,7 +103,7 @@ class Pretended:
         else:
             scores = {split: {"accuracy": rng.normal(70, 1)} for split in ("testA", "testB")}
             write_json(f"{said['logs']}/ckpts/result_test/metrics_{said['version']}.json", {"metrics": scores})
-        return SimpleNamespace(poll=lambda: 0), ""
+        return SimpleNamespace(poll=lambda: 0)
 
 
 @pytest.fixture
