@@ -32,6 +32,7 @@ from report.charts import (
 )
 
 LONGEST, QUALITY = 256, 55  # pixels of a picture's longer side, and of its JPEG
+FAINTEST = 0.25  # of a region that weighs nothing
 ROOM = 600_000  # characters of all pictures of a page
 PERCENT = Range(0, 100, (0, 25, 50, 75, 100))
 
@@ -132,7 +133,8 @@ def _outline(box: Box) -> Markup:
     x1, y1, x2, y2 = box.xyxy
     said = f"region, weight {box.weight:.2f}" if box.role == "region" else f"{box.role} box"
     kind = box.role if box.role in ("predicted", "true") else "region"
-    return tag("rect", said, x=x1, y=y1, width=max(0.0, x2 - x1), height=max(0.0, y2 - y1), class_=kind)
+    faint = {"opacity": FAINTEST + (1 - FAINTEST) * min(1.0, box.weight)} if kind == "region" else {}
+    return tag("rect", said, x=x1, y=y1, width=max(0.0, x2 - x1), height=max(0.0, y2 - y1), class_=kind, **faint)
 
 
 def roles(found: Sequence[Details]) -> set[str]:

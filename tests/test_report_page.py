@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ import tiny_run
 from common.errors import UserError
 from genotypes import figure
 from outcome import details as outcome
+from outcome.samples import Box
 from report import charts, plots
 from report.facts import Series, run_of
 from report.page import LARGEST, NAME, TEMPLATES, leave, leave_study, of_run, of_several, of_study, write
@@ -118,8 +120,12 @@ def test_a_sample_stands_over_its_picture_or_on_an_empty_canvas() -> None:
     assert text.count("<image ") == 1 and text.count('class="chart sample"') == 2
     assert "1 samples stand on an empty canvas" in text
     assert text.count('class="predicted"') == text.count('class="true"') == 2
-    album = plots.Album(room=10)
     (shown, *_) = tiny_run.details().best
+    weights = (0.0, 0.6, 1.0)
+    regions = [Box((0.0, 0.0, 9.0, 9.0), weight=weight) for weight in weights]
+    drawn = plots.Album().sample(dataclasses.replace(shown, prediction=shown.prediction._replace(boxes=regions)))
+    assert re.findall('opacity="([0-9.]+)"', drawn) == ["0.25", "0.70", "1.00"]
+    album = plots.Album(room=10)
     assert "<image" not in album.sample(shown) and album.missing == 1
 
 
