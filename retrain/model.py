@@ -146,7 +146,7 @@ def _held(path: Path, lazily: bool = False) -> dict[str, Any]:
     wrong = [key for key, kind in KINDS.items() if not isinstance(state[key], kind)]
     wrong += [key for key, held in texts.items() if not isinstance(held, list) or not all(type(s) is str for s in held)]
     wrong += [key for key, kind in told.items() if not _holds(state.get(key, {}), kind)]
-    wrong += [key for key in ("called", "segmenter") if not isinstance(state.get(key) or "", str)]
+    wrong += [key for key in ("called", "segmenter") if not isinstance(state.get(key), str | None)]
     wrong += [key for key, held in state.items() if key not in TENSORS and not is_plain(held)]
     if wrong:
         raise UserError(f"{path} holds {brief(state[wrong[0]])} as {brief(wrong[0])}; it is damaged, use another one")

@@ -140,7 +140,8 @@ def test_a_newer_program_s_setting_is_told(task: VisualQuestionAnswering, tmp_pa
     checkpoint.save(path, {**state, "settings": {**state["settings"], "newer": 1}})
     with pytest.raises(UserError, match="has the setting 'newer', which this program does not know; update it"):
         restore(path, task, None)
-    for key, value in (("task", torch.zeros(3)), ("genotype", {**state["genotype"], "schema": torch.zeros(3)})):
+    tensors = {key: torch.zeros(3) for key in ("task", "called", "segmenter")}
+    for key, value in {**tensors, "genotype": {**state["genotype"], "schema": torch.zeros(3)}}.items():
         checkpoint.save(path, {**state, key: value})
         with pytest.raises(UserError, match=f"as '{key}'; it is damaged"):
             restore(path, task, None)
