@@ -23,7 +23,7 @@ def reasons(run: Run) -> list[Fact]:
 
 def _of_search(run: Run) -> Iterator[Fact]:
     yield Fact("moved", _moved(run))
-    if told := (run.about.get("names") or {}).get(f"selector {run.setting('search.selector')}"):
+    if told := run.names.get(f"selector {run.setting('search.selector')}"):
         yield Fact("picked by", f"{run.setting('search.selector')}: {told}")
     if run.blocks:
         yield Fact("settled", _settled(run))

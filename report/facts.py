@@ -161,6 +161,11 @@ class Run:
         """What it was last started with, a quoted word each, to begin it anew; nothing where that is unknown."""
         return tuple(word for word in quoted(self.about.get("command")) if not word.startswith("--resume="))
 
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What the names of estimator, sampler and selector stand for, as a search noted it."""
+        return self.about.get("names") or {}
+
     def setting(self, key: str) -> Any:
         """A key of the configuration; None where there is none."""
         return self.settings.get(key)

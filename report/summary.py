@@ -268,7 +268,7 @@ def _on(splits: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 def names_of(runs: Sequence[Run]) -> dict[str, str]:
     """What names of estimators, samplers and selectors stand for, as the searches noted it."""
-    return {name: text for run in runs for name, text in (run.about.get("names") or {}).items()}
+    return {name: text for run in runs for name, text in run.names.items()}
 
 
 def _budgets(run: Run) -> list[str]:
