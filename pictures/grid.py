@@ -67,7 +67,7 @@ def most_central_first(box: Letterbox, features: np.ndarray) -> Regions:
     """
     seen, corners = box.cells()
     middles = (corners[:, :2] + corners[:, 2:]) / [box.width, box.height] / 2
-    return Regions(corners, features[seen], -np.abs(middles - 0.5).max(axis=1).round(3))
+    return Regions(corners, features[seen], -np.hypot(*(middles - 0.5).T).round(3))
 
 
 class Grid(Extractor):

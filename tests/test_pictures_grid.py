@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from common.errors import UserError
-from pictures.grid import CELL, SIDE, Letterbox
+from pictures.grid import CELL, SIDE, Letterbox, most_central_first
 from pictures.registry import find_extractor
 
 
@@ -19,6 +19,13 @@ def test_cells_cover_the_picture_and_nothing_else(width: int, height: int, cells
     assert len(seen) == len(boxes) == cells
     assert covered.min() > 0 and covered.sum() == pytest.approx(width * height)
     assert boxes.min() == 0 and boxes[:, 2].max() == pytest.approx(width) and boxes[:, 3].max() == pytest.approx(height)
+
+
+def test_those_that_a_run_leaves_out_lie_all_around() -> None:
+    found = most_central_first(Letterbox(224, 224, SIDE, CELL), np.zeros((49, 1), np.float32))
+    kept = found.boxes[np.argsort(-found.scores, kind="stable")[:36]]
+    off = ((kept[:, :2] + kept[:, 2:]) / 2 - 112).mean(0) / CELL
+    assert len(kept) == 36 and (np.abs(off) < 0.1).all()
 
 
 def test_a_cell_sees_what_its_box_says() -> None:
