@@ -158,11 +158,13 @@ def expected_best(scores: np.ndarray, k: int, axis: int = -1) -> np.ndarray:
 
     Args:
         scores: n of them along ``axis``.
-        k: from 1 to n.
+        k: from 1 to n; of more it is NaN, as in BCa's jackknife of n - 1.
         axis: where the networks are.
     """
     ordered = np.sort(np.moveaxis(scores, axis, -1), -1)
     n = ordered.shape[-1]
+    if k > n:
+        return np.full(ordered.shape[:-1], np.nan)
     rank = np.arange(k, n + 1)  # smaller ones are never the best
     log = gammaln(rank) - gammaln(rank - k + 1) - gammaln(k) - (gammaln(n + 1) - gammaln(n - k + 1) - gammaln(k + 1))
     return ordered[..., k - 1 :] @ np.exp(log)

@@ -46,6 +46,9 @@ def build(
 ) -> Model:
     """The network of a genotype with the task's head, its word embedding started from ``vectors`` if there are any.
 
+    Networks that are built from the same state of torch's generator begin with the same numbers wherever they are
+    alike: in all but their blocks, and in every block that has the same operation in the same place.
+
     Raises:
         UserError: the genotype holds an operation that is unknown or not allowed on its side.
     """
@@ -53,9 +56,19 @@ def build(
     check(genotype.decoder, "decoder")
 
     def blocks(**sizes: float) -> tuple[list[nn.Module], list[nn.Module]]:
-        return [Block(name, **sizes) for name in genotype.encoder], [Block(name, **sizes) for name in genotype.decoder]
+        first = int(torch.randint(2**62, (), device="cpu"))
+        names = [*genotype.encoder, *genotype.decoder]
+        made = [_block(name, first + place, sizes) for place, name in enumerate(names)]
+        return made[: len(genotype.encoder)], made[len(genotype.encoder) :]
 
     return assemble(task, settings, width, blocks, vectors)
+
+
+def _block(name: str, seed: int, sizes: Mapping[str, float]) -> Block:
+    """A block that draws from a stream of its own: how much an operation draws moves nothing else."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return Block(name, **sizes)
 
 
 def save(

@@ -80,6 +80,8 @@ def test_a_study_from_plan_to_verdict(
         UserError, match=r"was begun with retrain:retrain.epochs=1, not 2; all of it is under one recipe"
     ):
         main([*command, "--retrain.epochs=2"])
+    with pytest.raises(UserError, match=r"was begun with search:precision=auto, not fp32"):
+        main([*command, "--precision=fp32"])
 
 
 class Pretended:

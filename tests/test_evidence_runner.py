@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -24,6 +25,8 @@ output, wait, *more = sys.argv[1:]
 open(output + ".began", "a").write("x")
 while wait != "-" and not os.path.exists(wait):
     time.sleep(0.02)
+if "silent" in more:
+    sys.exit()
 if "fail" in more:
     print("reading"); sys.exit("error: the loss is no longer finite\\n")
 json.dump({"threads": os.environ["OMP_NUM_THREADS"], "more": more, "id": os.getpid()}, open(output, "w"))
@@ -82,7 +85,7 @@ def test_jobs_run_side_by_side_and_share_the_threads(folder: Folder, monkeypatch
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
     # The first waits for what the second leaves.
     first, second, third = cells(3)
-    first = first.__class__(**{**vars(first), "command": ("program.py", "out0.json", "out1.json")})
+    first = dataclasses.replace(first, command=("program.py", "out0.json", "out1.json"))
     assert Runner(folder, 2, str).run([first, second, third]) == []
     assert {folder.done(name).output["threads"] for name in ("c0", "c1", "c2")} == {"3"}
 
@@ -103,6 +106,12 @@ def test_a_failing_cell_is_told_and_stops_no_other(folder: Folder) -> None:
     assert 1000 < again.seconds < 1060 and again.attempts == 2 and again.output["more"] == ["--resume=true"]
 
 
+def test_a_program_that_leaves_nothing_has_failed(folder: Folder) -> None:
+    (one,) = cells(1)
+    (failure,) = Runner(folder, 1, str).run([dataclasses.replace(one, command=(*one.command, "silent"))])
+    assert failure.line == "it said nothing" and folder.done("c0") is None
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_stopped_goes_on(how: signal.Signals, folder: Folder) -> None:
     Path("driver.py").write_text(DRIVER)
@@ -121,6 +130,8 @@ def test_a_run_that_is_stopped_goes_on(how: signal.Signals, folder: Folder) -> N
         Path("go").touch()
         until(lambda: Path("out0.json").exists() and Path("out1.json").exists())
         until(lambda: not _held(folder))
+    else:
+        assert json.loads((folder.root / "cells" / "c0.begun").read_text())["seconds"] > 0  # of this attempt
     assert folder.done("c0") is None
     Path("go").touch()
     assert Runner(folder, 1, str).run(cells(2, wait="go")) == []

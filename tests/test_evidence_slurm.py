@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -33,7 +34,14 @@ echo "Submitted batch job $number"
 """,
     "srun": """
 while [ "${1#--}" != "$1" ]; do case $1 in --output|--error) shift 2;; *) shift;; esac; done
+echo $$ > "$JOB.step"
 exec "$@"
+""",
+    # A job that is put back into the queue runs again once it has ended.
+    "scontrol": """
+setsid sh -c 'while [ "$(cat "$JOB.state")" = RUNNING ]; do sleep 0.05; done; echo RUNNING > "$JOB.state"
+bash "$JOB.sh" >> "$JOB.out" 2>&1; echo COMPLETED > "$JOB.state"' &> /dev/null < /dev/null &
+echo $! > "$JOB.pid"
 """,
     "sacct": """
 echo "JobID|State|NodeList"
@@ -98,6 +106,26 @@ def test_a_job_that_ended_while_nobody_waited_counts(cluster: Path) -> None:
     until(lambda: Path("out0.json").exists() and (cluster / "1.state").read_text() == "COMPLETED\n")
     assert Runner(folder, 1, str, Slurm(folder.root / "slurm", {})).run(cells(1)) == []
     assert Path("out0.json.began").read_text() == "x" and folder.done("c0").attempts == 1
+
+
+def test_a_job_whose_time_is_up_goes_on_from_the_queue(cluster: Path) -> None:
+    folder = Folder("logs", "e")
+    gone = Runner(folder, 1, str, Slurm(folder.root / "slurm", {}))
+    with gone._alone():
+        gone._start(cells(1, wait="go")[0])
+    began = Path("out0.json.began")
+    until(began.exists)
+    step = int((cluster / "1.step").read_text())
+    program = int(Path(f"/proc/{step}/task/{step}/children").read_text())
+    for process in (program, step):  # Slurm tells all of a job's
+        os.kill(process, signal.SIGUSR2)
+    until(lambda: began.read_text() == "xx")
+    os.kill(program, signal.SIGTERM)  # which it sends next; SIGUSR2 has not ended it
+    Path("go").touch()
+    assert Runner(folder, 1, str, Slurm(folder.root / "slurm", {})).run(cells(1, wait="go")) == []
+    done, seconds = folder.done("c0"), (folder.root / "output" / "c0.seconds").read_text().split()
+    assert done.attempts == 1 and done.output["more"] == ["--resume=true"]
+    assert len(seconds) == 2 and done.seconds == pytest.approx(sum(map(float, seconds)))
 
 
 class Killed(BaseException):

@@ -105,10 +105,28 @@ def test_intervals_are_bca_and_where_that_is_undefined_percentile() -> None:
     assert interval([np.full(5, 3.0)], np.mean, 99, rng(0)) == Interval(3.0, 3.0, "percentile")
 
 
+def test_the_interval_of_the_best_of_all_is_percentile() -> None:
+    """BCa leaves one out, and of one less so many cannot be taken."""
+    scores = table(0, 1.0)
+    few = Scores(scores.searched, scores.random[:6], {})
+    methods = [compare(few, k, 99)[1].interval.method for k in (5, 6)]
+    assert methods == ["BCa", "percentile"] and np.isnan(expected_best(np.arange(3.0), 4))
+
+
+def test_ties_count_for_neither_side() -> None:
+    assert lehmann(np.ones(5), np.ones(20), 1, 199, np.random.default_rng(0)) > 0.9
+
+
+def test_every_comparison_is_corrected_for_all_of_them() -> None:
+    made = compare(table(0, 1.0), 2, 199)
+    assert len(made) == 7 and [one.p_holm for one in made] == holm([one.p for one in made])
+    assert any(one.p_holm > one.p for one in made)
+
+
 def test_training_seeds_are_averaged_inside_a_network_first() -> None:
     scores = table(0, 1.0)
     noise = np.array([[-20.0, 20.0]])
-    noisy = Scores(scores.searched + noise, scores.random + noise, {})
+    noisy = Scores(scores.searched + noise, scores.random - noise, {})
     (plain,), (same,) = (compare(one, 1, 199) for one in (Scores(scores.searched, scores.random, {}), noisy))
     assert (plain.difference, plain.p, plain.interval.low) == pytest.approx(
         (same.difference, same.p, same.interval.low)
@@ -137,7 +155,7 @@ def test_the_improvement_is_relative_to_the_mean_random_network() -> None:
 def comparison(
     low: float, high: float, p: float, least_p: float = 0.001, against: str = MEAN, kind: str = "independent"
 ):
-    return Comparison(against, kind, 20, (low + high) / 2, Interval(low, high, "BCa"), p, p, least_p)
+    return Comparison(against, kind, 20, (low + high) / 2, Interval(low, high, "BCa"), p / 3, p, least_p)
 
 
 def test_words() -> None:

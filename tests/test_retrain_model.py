@@ -67,6 +67,22 @@ def test_spaces_of_other_extents_are_fine_and_impossible_ones_refused() -> None:
             SpaceSettings(SideSettings(2, candidates), decoder).validate()
 
 
+def test_networks_of_a_seed_begin_alike_wherever_they_are_alike(task: ImageTextMatching) -> None:
+    begun = []
+    for seed, encoder in ((3, "self_att_64"), (3, "feed_forward"), (4, "self_att_64")):
+        torch.manual_seed(seed)
+        genotype = GENOTYPE.replace(encoder=(encoder, "feed_forward"))
+        begun.append(build(task, genotype, ModelSettings(pool_hidden=16), 64).state_dict())
+    one, other, elsewhere = begun
+    alike = [name for name in one if ".encoder.0." not in name]
+    assert len(alike) > 40 and all(torch.equal(one[name], other[name]) for name in alike)
+    drawn = [name for name in alike if name.endswith("weight") and one[name].dim() > 1]
+    assert not any(torch.equal(one[name], elsewhere[name]) for name in drawn)
+    places = [name for name in other if ".encoder.0." in name and other[name].dim() > 1]
+    assert places  # two feed-forwards, which begin otherwise
+    assert not any(torch.equal(other[name], other[name.replace("encoder.0", "encoder.1")]) for name in places)
+
+
 def test_a_genotype_with_an_impossible_block_is_refused(task: ImageTextMatching) -> None:
     with pytest.raises(UserError, match="'guided_att_64' cannot stand in the encoder"):
         build(task, GENOTYPE.replace(encoder=("guided_att_64",)), ModelSettings(), 64)

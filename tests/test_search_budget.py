@@ -157,6 +157,15 @@ def test_paths_within_the_budget_are_left_as_they_are_and_draw_nothing() -> None
     assert all(counted(budget(most).mend(path, generator)) <= most for path in PATHS)
 
 
+def test_mending_changes_no_more_blocks_than_it_must_in_random_order() -> None:
+    dearest = max(PATHS, key=counted)
+    some, changed = budget(counted(dearest) - 1), []
+    for seed in range(20):
+        mended = some.mend(dearest, torch.Generator().manual_seed(seed))
+        changed.append([place for place, (now, was) in enumerate(zip(mended, dearest, strict=True)) if now != was])
+    assert all(len(places) == 1 for places in changed) and len({place for (place,) in changed}) > 1
+
+
 def test_what_a_budget_says() -> None:
     path, cost = PATHS[-1], counted(PATHS[-1])
     priced = Prices(dict.fromkeys(ENCODER, 0.5e9), dict.fromkeys(DECODER, 0.605e9), 0.0)

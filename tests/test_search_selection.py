@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from itertools import product
+from collections import Counter, deque
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -131,6 +131,28 @@ def test_evolution_begins_with_the_most_probable_path() -> None:
     known = Known((1,) * 10)
     assert Evolution(net, known, torch.Generator().manual_seed(0), None).pick() == (1,) * 10
     assert known.judged[0] == (1,) * 10
+    # All that were drawn are that path, and children differ from it in few blocks.
+    assert np.median([np.not_equal(path, 1).sum() for path in known.judged[1:20]]) <= 2
+
+
+class Watched(Evolution):
+    """Notes who lives whenever a parent is chosen."""
+
+    population, sample, generations = 6, 3, 5
+
+    def _some(self, alive: deque[Path]) -> list[Path]:
+        self.judge.alive.append([*alive])
+        return super()._some(alive)
+
+
+def test_the_oldest_die_however_good_they_are() -> None:
+    known = Known((1,) * 10)
+    known.alive = []
+    Watched(supernet(2, 8), known, torch.Generator().manual_seed(0), None).pick()
+    generations = known.alive[::3]  # of three births each
+    assert len(generations) == 5
+    for before, after in pairwise(generations):
+        assert len(after) == 6 and after[:3] == before[3:]
 
 
 def test_argmax_asks_no_judge() -> None:

@@ -97,7 +97,7 @@ def rows(table: Table) -> list[Row]:
 def _row(known: Truth, searches: Sequence[Search], selector: str) -> Row:
     picks = [one.picks[selector] for one in searches]
     scores = known.scores[picks]
-    equal = [known.at_cost(one.seconds - sum(one.picking.values()) + one.picking[selector]) for one in searches]
+    equal = [known.at_cost(one.seconds - one.selecting + one.picking[selector]) for one in searches]
     ranked = [_merit(one, selector) for one in searches]
     return Row(
         searches[0].estimator,

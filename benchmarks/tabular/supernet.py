@@ -52,9 +52,9 @@ def score(
     """In place of a search's end: what the supernet makes of all architectures, and what each selector picks."""
     blocks = stage.supernet.blocks
     paths = [*product(*(range(len(block.candidates)) for block in blocks))]
-    began = time.monotonic()
+    first = time.monotonic()
     known = Known(judge_of(stage), paths)
-    judging = time.monotonic() - began
+    judging = time.monotonic() - first
     picks, seconds = {}, {}
     for name in SELECTORS:
         began = time.monotonic()
@@ -63,6 +63,7 @@ def score(
         seconds[name] = time.monotonic() - began + (judging if name != "argmax" else 0.0)
         if isinstance(chosen, Halving):
             rounds = [{paths.index(path): loss for path, loss in one.items()} for one in chosen.rounds]
+    selecting = time.monotonic() - first
     found = {
         "estimator": config.search.estimator,
         "sampler": config.search.sampler,
@@ -72,6 +73,7 @@ def score(
         "picks": picks,
         "rounds": rounds,
         "picking": seconds,
+        "selecting": selecting,
     }
     write_json(path, found)
     log.info(f"{'scores':>12}  {path}")

@@ -25,7 +25,8 @@ class Search:
         probabilities: of every block's candidates, encoder first.
         picks: by selector, the number of an architecture.
         rounds: of halving, what each architecture that was still there lost.
-        picking: seconds that each selector took.
+        picking: seconds that each selector takes alone, judging included where it asks for it.
+        selecting: seconds that all of them took together, judging once.
         seconds: of all of it, every selector included.
     """
 
@@ -37,6 +38,7 @@ class Search:
     picks: Mapping[str, int]
     rounds: Sequence[Mapping[str, float]]
     picking: Mapping[str, float]
+    selecting: float
     seconds: float
 
 
