@@ -48,7 +48,7 @@ class Judge:
         """
         order = sorted(range(len(paths)), key=paths.__getitem__)
         found = np.zeros((len(paths), len(self.parts)))
-        # torch.manual_seed would write down its caller's stack every time, a twentieth of what an architecture takes.
+        # torch.manual_seed would write down its caller's stack every time, a thirtieth of what an architecture takes.
         generators = torch.default_generator, *torch.cuda.default_generators
         with torch.no_grad(), eval_mode(self.supernet.model), torch.random.fork_rng():
             for number in shared(range(len(self.parts)), None, found):
