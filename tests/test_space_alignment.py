@@ -9,7 +9,7 @@ from tiny import WIDTH, inputs
 
 from space.alignment import MOST, SHARPNESS, START, Alignment
 from space.backbone import Backbone, Block
-from space.heads import Matcher
+from space.heads import Matcher, RegionPointer
 from space.network import Model, Network
 
 SIZES = {"width": WIDTH, "dropout": 0.0, "head_scale": 1, "relation_width": 64}
@@ -19,6 +19,7 @@ def parts(seed: int = 0) -> tuple[Alignment, tuple[torch.Tensor, ...]]:
     """Three texts of up to five words and four images of up to six regions, some of them padding."""
     torch.manual_seed(seed)
     alignment = Alignment(word_width=7, region_width=8, width=9, shared=16)
+    torch.nn.init.normal_(alignment.telling.weight)
     words_pad, regions_pad = torch.zeros(3, 5, dtype=torch.bool), torch.zeros(4, 6, dtype=torch.bool)
     words_pad[1, 3:], regions_pad[2, 2:] = True, True
     words = alignment.words(torch.randn(3, 5, 7), torch.randn(3, 5, 9), words_pad)
@@ -26,51 +27,92 @@ def parts(seed: int = 0) -> tuple[Alignment, tuple[torch.Tensor, ...]]:
     return alignment, (words, words_pad, regions, regions_pad)
 
 
-def naive(words: np.ndarray, regions: np.ndarray) -> float:
-    """One text, (T,A), and one image, (R,A), without padding."""
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
-    def cosine(a: np.ndarray, b: np.ndarray) -> float:
-        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
+def naive(words: np.ndarray, telling: np.ndarray, regions: np.ndarray) -> float:
+    """One text, (T,A), with what its words tell, (T,), and one image, (R,A), without padding."""
     found = []
     for word in words:
         cosines = np.array([cosine(word, region) for region in regions])
         weights = np.exp(SHARPNESS * cosines)
         found.append((weights * cosines).sum() / weights.sum())
-    return START * cosine(words.mean(0), regions.mean(0)) + START * float(np.mean(found))
+    said = np.exp(telling) / np.exp(telling).sum()
+    return START * cosine(said @ words, regions.mean(0)) + START * float(said @ found)
 
 
 def test_all_pairs_equal_the_formula_and_padding_counts_for_nothing() -> None:
     alignment, given = parts()
+    telling = alignment.telling(given[0]).squeeze(2).detach().numpy()
     words, words_pad, regions, regions_pad = (part.detach().numpy() for part in given)
     found = alignment(*given)
     for text in range(3):
         for image in range(4):
-            expected = naive(words[text][~words_pad[text]], regions[image][~regions_pad[image]])
+            said = ~words_pad[text]
+            expected = naive(words[text][said], telling[text][said], regions[image][~regions_pad[image]])
             assert found[text, image].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_chosen_pairs_are_those_of_the_matrix() -> None:
     alignment, given = parts()
     text, image = torch.tensor([2, 0, 1, 1]), torch.tensor([0, 3, 2, 2])
-    torch.testing.assert_close(alignment.pairs(*given, text, image), alignment(*given)[text, image])
+    torch.testing.assert_close(alignment.pairs(*given, text, image).image, alignment(*given)[text, image])
+
+
+def test_similarities_to_regions_equal_the_formula() -> None:
+    alignment, given = parts()
+    words, words_pad, regions, regions_pad = given
+    text, image = torch.tensor([1, 0]), torch.tensor([3, 2])
+    found = alignment.pairs(*given, text, image).regions
+    telling = alignment.telling(words).squeeze(2).exp()
+    for row, (t, i) in enumerate(zip(text, image, strict=True)):
+        said = [*torch.where(~words_pad[t])[0]]
+        for region in torch.where(~regions_pad[i])[0]:
+            cosines = [cosine(words[t, w].detach().numpy(), regions[i, region].detach().numpy()) for w in said]
+            weights = [telling[t, w].item() for w in said]
+            assert found[row, region].item() == pytest.approx(START * np.average(cosines, weights=weights), rel=1e-4)
+
+
+def test_words_count_alike_at_first() -> None:
+    torch.manual_seed(0)
+    alignment = Alignment(word_width=7, region_width=8, width=9, shared=16)
+    pad = torch.zeros(1, 5, dtype=torch.bool)
+    words = alignment.words(torch.randn(1, 5, 7), torch.randn(1, 5, 9), pad)
+    regions = alignment.regions(torch.randn(1, 5, 8), torch.randn(1, 5, 9), pad)
+    expected = naive(words[0].detach().numpy(), np.zeros(5), regions[0].detach().numpy())
+    assert alignment(words, pad, regions, pad).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_factors_stop_growing() -> None:
     alignment, given = parts()
     with torch.no_grad():
         alignment.scales[:2] = 20.0
-    assert float(alignment(*given).abs().max()) <= 2 * MOST + 1e-3
+    assert float(alignment(*given).detach().abs().max()) <= 2 * MOST + 1e-3
+
+
+def aligning() -> Network:
+    torch.manual_seed(0)
+    backbone = Backbone([Block("self_att_64", **SIZES)], [Block("guided_att_64", **SIZES)])
+    return Network(backbone, words=20, region_width=8, width=WIDTH, word_width=16, align_width=12)
+
+
+def test_a_network_that_aligns_adds_the_similarity_to_the_scores_of_regions() -> None:
+    network, head, batch = aligning(), RegionPointer(WIDTH, 8, 0.0), inputs()
+    states = network(batch)
+    (scores, offsets), plain = head(states), head(states._replace(similarity=None))
+    seen = ~states.regions_pad
+    torch.testing.assert_close(scores[seen], (plain[0] + states.similarity.regions)[seen])
+    assert (scores[~seen] == torch.finfo(scores.dtype).min).all()
+    torch.testing.assert_close(offsets, plain[1])
 
 
 def test_a_network_that_aligns_adds_the_similarity_to_the_logit() -> None:
-    torch.manual_seed(0)
-    backbone = Backbone([Block("self_att_64", **SIZES)], [Block("guided_att_64", **SIZES)])
-    network = Network(backbone, words=20, region_width=8, width=WIDTH, word_width=16, align_width=12)
-    model, batch = Model(network, Matcher(WIDTH, 8, 0.0)).eval(), inputs()
+    network, batch = aligning(), inputs()
+    model = Model(network, Matcher(WIDTH, 8, 0.0)).eval()
     states = network(batch)
     plain = model.head(states._replace(similarity=None))
-    torch.testing.assert_close(model(batch), plain + states.similarity[:, None])
+    torch.testing.assert_close(model(batch), plain + states.similarity.image[:, None])
     texts = network.encode_texts(batch.tokens, batch.tokens_pad)
     images = network.encode_images(batch.regions, batch.boxes, batch.image_hw, batch.regions_pad)
-    torch.testing.assert_close(network.similarity(texts, images).diagonal(), states.similarity)
+    torch.testing.assert_close(network.similarity(texts, images).diagonal(), states.similarity.image)
