@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,13 +10,6 @@ from space.inputs import rows
 
 START, MOST = 14.0, 100.0  # factor of a similarity: 1 / 0.07 as in CLIP (arXiv 2103.00020), and where it stops
 SHARPNESS = 10.0  # at first, of a word's attention to regions
-
-
-class Similarity(NamedTuple):
-    """How similar a text is to what is in an image."""
-
-    image: Tensor  # (B,) to the image
-    regions: Tensor  # (B,R) to each of its regions, anything at padding
 
 
 class Vectors(nn.Module):
@@ -46,12 +37,10 @@ class Vectors(nn.Module):
 
 
 class Alignment(nn.Module):
-    """Similarities of a text to an image and to its regions, before the two meet.
+    """A similarity of a text and an image, trained by contrast ("align before fuse", arXiv 2107.07651, section 3.2).
 
-    That to an image is trained by contrast ("align before fuse", arXiv 2107.07651, section 3.2). It is the cosine of
-    the mean vectors, times a learned factor, plus the mean over the words of the cosines between a word and the
-    regions, weighted by the word's attention to them (SCAN, arXiv 1803.08024), times another. That to a region is the
-    mean of the words' cosines with it, times the second factor.
+    It is the cosine of the mean vectors, times a learned factor, plus the mean over the words of the cosines between a
+    word and the regions, weighted by the word's attention to them (SCAN, arXiv 1803.08024), times another.
 
     Means over words are weighted by how much a word tells, a softmax of a linear score: at first they all count alike,
     later "dog" counts more than "the".
@@ -90,7 +79,7 @@ class Alignment(nn.Module):
         # Rounded to bf16, many images would be equally similar to a text.
         with torch.autocast(words.device.type, enabled=False):
             whole = _whole(words, weights) @ _whole(regions).t()
-        return self._combine(self._factors(), whole, cosines, weights[:, None], regions_pad[:, None])
+        return self._combine(whole, cosines, weights[:, None], regions_pad[:, None])
 
     def pairs(
         self,
@@ -100,30 +89,23 @@ class Alignment(nn.Module):
         regions_pad: Tensor,
         text_index: Tensor | None,
         image_index: Tensor | None,
-    ) -> Similarity:
-        """Those of the texts ``text_index[b]`` to the images ``image_index[b]`` and their regions; None = row b."""
+    ) -> Tensor:
+        """(B,) similarities of the texts ``text_index[b]`` with the images ``image_index[b]``; None = row b."""
         said = self._weights(words, words_pad)
         text, image = rows(words, text_index), rows(regions, image_index)
         weights, unseen = rows(said, text_index), rows(regions_pad, image_index)[:, None]
         cosines = F.normalize(text, dim=-1) @ F.normalize(image, dim=-1).transpose(1, 2)
         whole = (rows(_whole(words, said), text_index) * _whole(image)).sum(-1)
-        factors = self._factors()
-        to_regions = factors[1] * (cosines * weights.unsqueeze(-1)).sum(1)
-        return Similarity(self._combine(factors, whole, cosines, weights, unseen), to_regions)
-
-    def _factors(self) -> Tensor:
-        """(3,) factors of whole texts and images and of words and regions, and the sharpness of a word's attention."""
-        return self.scales.exp().clamp(max=MOST)
+        return self._combine(whole, cosines, weights, unseen)
 
     def _weights(self, words: Tensor, pad: Tensor) -> Tensor:
         """(N,T,A) -> (N,T) float32, how much each word counts; they sum to 1."""
         scores = self.telling(words).squeeze(-1).float()
         return scores.masked_fill(pad, torch.finfo(scores.dtype).min).softmax(-1)
 
-    @staticmethod
-    def _combine(factors: Tensor, whole: Tensor, cosines: Tensor, weights: Tensor, unseen: Tensor) -> Tensor:
+    def _combine(self, whole: Tensor, cosines: Tensor, weights: Tensor, unseen: Tensor) -> Tensor:
         """(...) cosines of whole texts and images, (...,T,R) of words and regions, the words' weights -> (...)."""
-        of_whole, of_words, sharpness = factors
+        of_whole, of_words, sharpness = self.scales.exp().clamp(max=MOST)
         hidden = torch.finfo(cosines.dtype).min
         attention = (sharpness * cosines).masked_fill(unseen, hidden).softmax(-1)
         found = ((cosines * attention).sum(-1) * weights).sum(-1)
@@ -132,5 +114,5 @@ class Alignment(nn.Module):
 
 def _whole(vectors: Tensor, weights: Tensor | None = None) -> Tensor:
     """(N,P,A) with zeros at padding -> (N,A) float32 of length 1, in the direction of their mean, weighted or not."""
-    vectors = vectors.float()
-    return F.normalize(vectors.sum(1) if weights is None else (weights.unsqueeze(1) @ vectors).squeeze(1), dim=-1)
+    weighted = vectors if weights is None else vectors * weights.unsqueeze(-1)
+    return F.normalize(weighted.float().sum(1), dim=-1)

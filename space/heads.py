@@ -61,14 +61,11 @@ class Matcher(PooledClassifier):
         # In bf16 numbers lie further apart than the scores of captions that differ in a word.
         with torch.autocast(joint.device.type, enabled=False):
             logits = self.out(joint.float())
-        return logits if states.similarity is None else logits + states.similarity.image.unsqueeze(1)
+        return logits if states.similarity is None else logits + states.similarity.unsqueeze(1)
 
 
 class RegionPointer(nn.Module):
-    """LayerNorm(pool(text) + Linear(regions)) -> one score and four box offsets per region.
-
-    To the scores comes how similar text and regions are on their own, if known.
-    """
+    """LayerNorm(pool(text) + Linear(regions)) -> one score and four box offsets per region."""
 
     def __init__(self, width: int, pool_hidden: int, dropout: float) -> None:
         super().__init__()
@@ -83,6 +80,4 @@ class RegionPointer(nn.Module):
         text = rows(self.text(states.text, states.text_pad), states.text_index)
         joint = self.norm(text.unsqueeze(1) + self.regions(states.regions))
         scores = self.score(joint).squeeze(-1)
-        if states.similarity is not None:
-            scores = scores + states.similarity.regions
         return scores.masked_fill(states.regions_pad, torch.finfo(scores.dtype).min), self.offsets(joint)

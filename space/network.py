@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from space.alignment import Alignment, Similarity
+from space.alignment import Alignment
 from space.backbone import Backbone
 from space.context import Context
 from space.geometry import Relation, normalised_boxes, relation_geometry
@@ -48,7 +48,7 @@ class States(NamedTuple):
     text_index: Tensor | None  # (B,) row of ``text`` for every sample; None = row b
     regions: Tensor  # (B,R,H)
     regions_pad: Tensor  # (B,R) bool
-    similarity: Similarity | None = None  # of text and image on their own, where the network aligns the two
+    similarity: Tensor | None = None  # (B,) of text and image on their own, where the network aligns the two
 
 
 class Network(nn.Module):

@@ -27,8 +27,8 @@ class ModelSettings:
         relation_width: width of the features of a pair of boxes.
         head_scale: multiplies the head size an operation's name gives.
         bbox_features: append a projection of each region's normalised box to its features.
-        align_width: width of a space in which texts are compared before they meet an image: in image-text matching with
-            the image, trained by contrast, in visual grounding with its regions; 0 for none, as published.
+        align_width: width of a space in which image-text matching compares texts and images before they meet, trained
+            by contrast; 0 for none, as published.
     """
 
     word_width: Width = 300

@@ -58,7 +58,7 @@ class Small:
         for c in range(len(self.split)):
             for i, image in enumerate(self.images):
                 one = Inputs(*self.split.store.gather([image], 36), *self.split.tokens.gather(self.split.rows[[c]]))
-                found[i, c] = float(network(one).similarity.image)
+                found[i, c] = float(network(one).similarity)
         return found
 
 

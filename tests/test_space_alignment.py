@@ -9,7 +9,7 @@ from tiny import WIDTH, inputs
 
 from space.alignment import MOST, SHARPNESS, START, Alignment
 from space.backbone import Backbone, Block
-from space.heads import Matcher, RegionPointer
+from space.heads import Matcher
 from space.network import Model, Network
 
 SIZES = {"width": WIDTH, "dropout": 0.0, "head_scale": 1, "relation_width": 64}
@@ -57,21 +57,7 @@ def test_all_pairs_equal_the_formula_and_padding_counts_for_nothing() -> None:
 def test_chosen_pairs_are_those_of_the_matrix() -> None:
     alignment, given = parts()
     text, image = torch.tensor([2, 0, 1, 1]), torch.tensor([0, 3, 2, 2])
-    torch.testing.assert_close(alignment.pairs(*given, text, image).image, alignment(*given)[text, image])
-
-
-def test_similarities_to_regions_equal_the_formula() -> None:
-    alignment, given = parts()
-    words, words_pad, regions, regions_pad = given
-    text, image = torch.tensor([1, 0]), torch.tensor([3, 2])
-    found = alignment.pairs(*given, text, image).regions
-    telling = alignment.telling(words).squeeze(2).exp()
-    for row, (t, i) in enumerate(zip(text, image, strict=True)):
-        said = [*torch.where(~words_pad[t])[0]]
-        for region in torch.where(~regions_pad[i])[0]:
-            cosines = [cosine(words[t, w].detach().numpy(), regions[i, region].detach().numpy()) for w in said]
-            weights = [telling[t, w].item() for w in said]
-            assert found[row, region].item() == pytest.approx(START * np.average(cosines, weights=weights), rel=1e-4)
+    torch.testing.assert_close(alignment.pairs(*given, text, image), alignment(*given)[text, image])
 
 
 def test_words_count_alike_at_first() -> None:
@@ -91,28 +77,14 @@ def test_factors_stop_growing() -> None:
     assert float(alignment(*given).detach().abs().max()) <= 2 * MOST + 1e-3
 
 
-def aligning() -> Network:
+def test_a_network_that_aligns_adds_the_similarity_to_the_logit() -> None:
     torch.manual_seed(0)
     backbone = Backbone([Block("self_att_64", **SIZES)], [Block("guided_att_64", **SIZES)])
-    return Network(backbone, words=20, region_width=8, width=WIDTH, word_width=16, align_width=12)
-
-
-def test_a_network_that_aligns_adds_the_similarity_to_the_scores_of_regions() -> None:
-    network, head, batch = aligning(), RegionPointer(WIDTH, 8, 0.0), inputs()
-    states = network(batch)
-    (scores, offsets), plain = head(states), head(states._replace(similarity=None))
-    seen = ~states.regions_pad
-    torch.testing.assert_close(scores[seen], (plain[0] + states.similarity.regions)[seen])
-    assert (scores[~seen] == torch.finfo(scores.dtype).min).all()
-    torch.testing.assert_close(offsets, plain[1])
-
-
-def test_a_network_that_aligns_adds_the_similarity_to_the_logit() -> None:
-    network, batch = aligning(), inputs()
-    model = Model(network, Matcher(WIDTH, 8, 0.0)).eval()
+    network = Network(backbone, words=20, region_width=8, width=WIDTH, word_width=16, align_width=12)
+    model, batch = Model(network, Matcher(WIDTH, 8, 0.0)).eval(), inputs()
     states = network(batch)
     plain = model.head(states._replace(similarity=None))
-    torch.testing.assert_close(model(batch), plain + states.similarity.image[:, None])
+    torch.testing.assert_close(model(batch), plain + states.similarity[:, None])
     texts = network.encode_texts(batch.tokens, batch.tokens_pad)
     images = network.encode_images(batch.regions, batch.boxes, batch.image_hw, batch.regions_pad)
-    torch.testing.assert_close(network.similarity(texts, images).diagonal(), states.similarity.image)
+    torch.testing.assert_close(network.similarity(texts, images).diagonal(), states.similarity)
