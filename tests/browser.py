@@ -62,8 +62,10 @@ def look(opened: Any, path: Path) -> list[Cell]:
         context.close()
         assert said == []
     for cell in cells:
-        shown = float(cell.text.replace(",", "").replace("%", "").split("±")[0])
-        assert abs(shown - cell.value) <= max(0.05, 0.006 * abs(cell.value)), cell
+        shown, *margin = cell.text.replace(",", "").replace("%", "").split("±")
+        # Beside its margin a number has as many digits as that.
+        least = 0.501 * 10.0 ** -len(shown.strip().partition(".")[2]) if margin else 0.05
+        assert abs(float(shown) - cell.value) <= max(least, 0.006 * abs(cell.value)), cell
     return cells
 
 
