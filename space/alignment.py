@@ -39,11 +39,10 @@ class Vectors(nn.Module):
 class Alignment(nn.Module):
     """A similarity of a text and an image, trained by contrast ("align before fuse", arXiv 2107.07651, section 3.2).
 
-    It is the cosine of the mean vectors, times a learned factor, plus the mean over the words of the cosines between a
-    word and the regions, weighted by the word's attention to them (SCAN, arXiv 1803.08024), times another.
-
-    Means over words are weighted by how much a word tells, a softmax of a linear score: at first they all count alike,
-    later "dog" counts more than "the".
+    It is the cosine of the words' weighted mean and the regions' mean, times a learned factor, plus the weighted mean
+    over the words of the cosines between a word and the regions, weighted by the word's attention to them (SCAN, arXiv
+    1803.08024), times another. A word's weight is a softmax of a linear score over its text, so that words that tell
+    more can count more; at first all count alike.
 
     Args:
         word_width: width of word embeddings.
@@ -56,8 +55,7 @@ class Alignment(nn.Module):
         super().__init__()
         self.words = Vectors(word_width, width, shared)
         self.regions = Vectors(region_width, width, shared)
-        self.telling = nn.Linear(shared, 1)
-        nn.init.zeros_(self.telling.weight)
+        self.telling = nn.Parameter(torch.zeros(shared))
         self.scales = nn.Parameter(torch.tensor([START, START, SHARPNESS]).log())
 
     def forward(self, words: Tensor, words_pad: Tensor, regions: Tensor, regions_pad: Tensor) -> Tensor:
@@ -99,8 +97,8 @@ class Alignment(nn.Module):
         return self._combine(whole, cosines, weights, unseen)
 
     def _weights(self, words: Tensor, pad: Tensor) -> Tensor:
-        """(N,T,A) -> (N,T) float32, how much each word counts; they sum to 1."""
-        scores = self.telling(words).squeeze(-1).float()
+        """(N,T,A) -> (N,T) float32, how much each word counts; they sum to 1, and are alike where there is no word."""
+        scores = (words.float() * self.telling).sum(-1)
         return scores.masked_fill(pad, torch.finfo(scores.dtype).min).softmax(-1)
 
     def _combine(self, whole: Tensor, cosines: Tensor, weights: Tensor, unseen: Tensor) -> Tensor:

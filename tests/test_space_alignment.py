@@ -19,7 +19,7 @@ def parts(seed: int = 0) -> tuple[Alignment, tuple[torch.Tensor, ...]]:
     """Three texts of up to five words and four images of up to six regions, some of them padding."""
     torch.manual_seed(seed)
     alignment = Alignment(word_width=7, region_width=8, width=9, shared=16)
-    torch.nn.init.normal_(alignment.telling.weight)
+    torch.nn.init.normal_(alignment.telling)
     words_pad, regions_pad = torch.zeros(3, 5, dtype=torch.bool), torch.zeros(4, 6, dtype=torch.bool)
     words_pad[1, 3:], regions_pad[2, 2:] = True, True
     words = alignment.words(torch.randn(3, 5, 7), torch.randn(3, 5, 9), words_pad)
@@ -44,7 +44,7 @@ def naive(words: np.ndarray, telling: np.ndarray, regions: np.ndarray) -> float:
 
 def test_all_pairs_equal_the_formula_and_padding_counts_for_nothing() -> None:
     alignment, given = parts()
-    telling = alignment.telling(given[0]).squeeze(2).detach().numpy()
+    telling = (given[0] @ alignment.telling).detach().numpy()
     words, words_pad, regions, regions_pad = (part.detach().numpy() for part in given)
     found = alignment(*given)
     for text in range(3):
@@ -52,6 +52,40 @@ def test_all_pairs_equal_the_formula_and_padding_counts_for_nothing() -> None:
             said = ~words_pad[text]
             expected = naive(words[text][said], telling[text][said], regions[image][~regions_pad[image]])
             assert found[text, image].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_stands_at_a_position_is_of_its_input_and_its_state() -> None:
+    alignment, _ = parts()
+    own = alignment.words
+    inputs, states, pad = torch.randn(1, 2, 7), torch.randn(1, 2, 9), torch.tensor([[False, True]])
+    bent = torch.nn.functional.gelu(inputs @ own.hidden[0].weight.t() + own.hidden[0].bias)
+    expected = inputs @ own.input.weight.t() + own.input.bias + bent @ own.hidden[2].weight.t() + own.hidden[2].bias
+    expected = expected + states @ own.state.weight.t() + own.state.bias
+    found = own(inputs, states, pad)
+    torch.testing.assert_close(found[:, 0], expected[:, 0])
+    assert not found[:, 1].any()
+
+
+def test_a_text_without_words_is_like_nothing() -> None:
+    alignment, (words, words_pad, regions, regions_pad) = parts()
+    words, words_pad = words.masked_fill(torch.tensor([0, 0, 1]).bool()[:, None, None], 0), words_pad.clone()
+    words_pad[2] = True
+    found = alignment(words, words_pad, regions, regions_pad)
+    assert not found[2].any() and found[:2].all()
+    found.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in alignment.parameters())
+
+
+def test_bf16_rounds_neither_weights_nor_wholes() -> None:
+    alignment, given = parts()
+    text, image = torch.tensor([2, 0, 1]), torch.tensor([0, 3, 2])
+    with torch.autocast("cpu", torch.bfloat16):
+        found, pairs = alignment(*given), alignment.pairs(*given, text, image)
+        weights = alignment._weights(given[0].bfloat16(), given[1])
+    assert found.dtype == pairs.dtype == weights.dtype == torch.float32
+    torch.testing.assert_close(weights.sum(1), torch.ones(3))
+    torch.testing.assert_close(pairs, found[text, image], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, alignment(*given), rtol=0.02, atol=0.05)
 
 
 def test_chosen_pairs_are_those_of_the_matrix() -> None:
