@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from common.numbers import above_zero, whole
+from engine.distributed import Ranks
 
 Epochs, EpochNumber = whole(1, 1_000_000), whole(0, 1_000_000)
 Samples, Steps = whole(1, 1_000_000), whole(0, 1_000_000_000)
@@ -84,19 +85,26 @@ def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
 
 
 def step(
-    optimiser: torch.optim.Optimizer, lr: float, clip: float, scaler: torch.amp.GradScaler | None = None
+    optimiser: torch.optim.Optimizer,
+    lr: float,
+    clip: float,
+    scaler: torch.amp.GradScaler | None = None,
+    ranks: Ranks | None = None,
 ) -> torch.Tensor:
     """Clip the gradients that exist, move the weights that have one, forget the gradients.
 
-    A weight whose operation was not sampled has no gradient at all and stays where it is, moments included. So do all
-    weights where the gradients of float16 are not finite, and the scaler then takes a smaller scale.
+    Of several processes, which have all run the same operations, the gradients are added up first. A weight whose
+    operation was not sampled has no gradient at all and stays where it is, moments included. So do all weights where
+    the gradients of float16 are not finite, and the scaler then takes a smaller scale.
 
     Returns:
         The gradient's norm before clipping.
     """
     scaler = scaler or torch.amp.GradScaler(enabled=False)
-    scaler.unscale_(optimiser)
     active = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+    if ranks is not None:
+        ranks.add_tensors(p.grad for p in active)
+    scaler.unscale_(optimiser)
     norm = nn.utils.clip_grad_norm_(active, clip)
     for group in optimiser.param_groups:
         group["lr"] = lr

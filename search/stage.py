@@ -112,9 +112,7 @@ class SearchStage:
             for path in paths:
                 self.supernet.choose(path)
                 found = self._backward(parts, 1 / len(paths))
-        # Those that exist: all processes ran the same paths.
-        ranks.add_tensors(weight.grad for weight in self.supernet.weights if weight.grad is not None)
-        norm = optim.step(self.optimiser, lr, self.settings.clip, self.scaler)
+        norm = optim.step(self.optimiser, lr, self.settings.clip, self.scaler, ranks)
         self.weight_steps += 1
         if self._moves_alpha(epoch) and self.weight_steps % self.settings.alpha_every == 0:
             with self.runtime.part("architecture"):

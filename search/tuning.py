@@ -70,8 +70,7 @@ class Tuned:
         with torch.random.fork_rng():
             torch.manual_seed(int(runtime.rng("tuning", self.taken).integers(2**62)))
             found = learn(parts, self._losses, lambda loss: self.scaler.scale(loss).backward())
-        runtime.ranks.add_tensors(weight.grad for weight in self.model.parameters() if weight.grad is not None)
-        optim.step(self.optimiser, settings.lr * self._factor(), settings.clip, self.scaler)
+        optim.step(self.optimiser, settings.lr * self._factor(), settings.clip, self.scaler, runtime.ranks)
         self.taken += 1
         return add_up(found, runtime.ranks)["loss"]
 
