@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor
 
+from common.copies import allow
 from common.errors import UserError
 from common.processor import cores
 from common.progress import track
@@ -71,6 +72,7 @@ class Loop:
     ) -> None:
         self.stage, self.training, self.runtime = stage, training, runtime
         self.files, self.log, self.workers, self.identity = files, log, options.workers, identity
+        self.measured = options.threads == "auto"
         self.threads: int | None = None if options.threads == "auto" else options.threads
         self.count: int | None = None if training.accumulate == "auto" else training.accumulate
         self.epoch, self.step, self.totals, self.finished = 0, 0, {}, False
@@ -98,19 +100,20 @@ class Loop:
 
     def _set_threads(self) -> None:
         on_cpu, over = self.runtime.device.type == "cpu", self.finished or self.epoch >= self.training.epochs
-        ranks = self.runtime.ranks
+        ranks, most = self.runtime.ranks, torch.get_num_threads()
+        free = self.measured and on_cpu and ranks.alone and free_to_choose()
         if self.threads is None and on_cpu and not ranks.alone:
             # Torchrun would have each process take one.
             self.threads = max(1, cores() // ranks.beside)
             self.log.info(f"threads: {self.threads} in each process (threads=<number> to say otherwise)")
-        if self.threads is None and on_cpu and free_to_choose() and not over:
-            most = torch.get_num_threads()
+        if self.threads is None and free and not over:
             with self._undrawn():
                 parts = self._batches(1)[0]
                 self.threads = settle(lambda: self.stage.rehearse(parts), most)
             self.log.info(f"threads: {self.threads} of {most}, the fastest now (threads=<number> to say otherwise)")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+        allow(most // self.threads if free and self.threads else 1)  # copies for cores that are left
 
     def _set_parts(self) -> None:
         if self.count is None:

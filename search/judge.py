@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +11,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from common.progress import track
+from common.copies import spread
 from common.sharing import shared
-from search.prefix import remembering
+from search.prefix import PrefixMemory, remembering
 from search.supernet import Path, Supernet
 from tasks.base import Batch, eval_mode
 
@@ -48,18 +49,20 @@ class Judge:
         """
         order = sorted(range(len(paths)), key=paths.__getitem__)
         found = np.zeros((len(paths), len(self.parts)))
-        # torch.manual_seed would write down its caller's stack every time, a thirtieth of what an architecture takes.
-        generators = torch.default_generator, *torch.cuda.default_generators
         with torch.no_grad(), eval_mode(self.supernet.model), torch.random.fork_rng():
             for number in shared(range(len(self.parts)), None, found):
                 what = f"judging architectures, part {number + 1} of {len(self.parts)}"
                 with remembering(self.supernet) as memory:
-                    for place in track(order, what):
-                        memory.follow(paths[place])
-                        for generator in generators:
-                            generator.manual_seed(self.seed)
-                        found[place, number] = self.loss(self.parts[number])
+                    loss = partial(self._loss, self.parts[number], memory)
+                    found[order, number] = spread(loss, [paths[place] for place in order], what)
         return found
+
+    def _loss(self, part: Batch, memory: PrefixMemory, path: Path) -> float:
+        memory.follow(path)
+        # torch.manual_seed would write down its caller's stack every time, a thirtieth of what an architecture takes.
+        for generator in (torch.default_generator, *torch.cuda.default_generators):
+            generator.manual_seed(self.seed)
+        return float(self.loss(part))
 
     def swaps(self, path: Path) -> list[dict[str, Change]]:
         """What the loss would change by, had one block another candidate: why the others were not picked.

@@ -259,9 +259,5 @@ def complete(genotype: Genotype, task: Task, config: Config, audit: Audit) -> Ge
         "date": today(),
         "torch": torch.__version__,
     }
-    return genotype.replace(space=config.as_dict()["space"], provenance=provenance, cost=cost_of(genotype, config))
-
-
-def cost_of(genotype: Genotype, config: Config) -> dict[str, int]:
-    """What the genotype's backbone costs at the sizes it was searched with."""
-    return genotype_cost(genotype.encoder, genotype.decoder, **sizes_of(config))
+    cost = genotype_cost(genotype.encoder, genotype.decoder, **sizes_of(config))
+    return genotype.replace(space=config.as_dict()["space"], provenance=provenance, cost=cost)

@@ -5,17 +5,15 @@ A new selector is one class here and its name in SELECTORS.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import deque
 from itertools import product
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from common.copies import spread
 from common.errors import UserError
-from common.progress import track
 from search.budget import Budget
 from search.judge import Judge
 from search.supernet import Path, Supernet
@@ -166,13 +164,13 @@ class Halving(Selector):
         running = {path: self.tuner.begin(path, rounds * steps) for path in alive}
         self.rounds: list[dict[Path, float]] = []
         for number in range(1, rounds + 1):
-            losses = dict.fromkeys(running, 0.0)
-            turns = [(path, step) for path in running for step in range(steps)]
-            for path, step in track(turns, f"halving, round {number} of {rounds}: {len(running)} networks"):
-                loss = running[path].step()
-                if step >= steps // 2:
-                    losses[path] = losses[path] + loss
-            self.rounds.append({path: _finite(loss) for path, loss in losses.items()})
+            what = f"halving, round {number} of {rounds}: {len(running)} networks"
+            trained = spread(lambda one: (one.train(steps), one.state_dict()), [*running.values()], what)
+            self.rounds.append({})
+            for (path, network), (losses, state) in zip(running.items(), trained, strict=True):
+                network.load_state_dict(state)  # a copy of this process may have trained it
+                # Who diverged comes last.
+                self.rounds[-1][path] = float(np.nan_to_num(sum(losses[steps // 2 :]), nan=np.inf))
             best = sorted(running, key=self.rounds[-1].__getitem__)
             running = {path: running[path] for path in best[: -(-len(best) // 2)]}
         return next(iter(running))
@@ -184,11 +182,6 @@ class Halving(Selector):
         for path in ranked:
             decoders.setdefault(path[encoder:], path)
         return (ranked if len(decoders) == 1 else [*decoders.values()])[: self.finalists]
-
-
-def _finite(loss: Tensor | float) -> float:
-    """A loss to sort by; who diverged comes last."""
-    return float(loss) if math.isfinite(loss) else math.inf
 
 
 SELECTORS: dict[str, type[Selector]] = {

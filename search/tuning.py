@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +58,23 @@ class Tuned:
     """A path's network in training."""
 
     def __init__(self, tuner: Tuner, model: Model, steps: int) -> None:
-        self.tuner, self.model, self.steps = tuner, model, steps
+        self.tuner, self.model, self.steps, self.taken = tuner, model, steps, 0
         self.optimiser, self.scaler = optim.adam(model.parameters()), tuner.runtime.scaler()
         self.batches = EndlessBatches(tuner.split, tuner.settings.batch_size, tuner.runtime, "tuning")
-        self.taken = 0
+
+    def train(self, steps: int) -> list[float]:
+        """Take so many steps; their losses."""
+        return torch.stack([self.step() for _ in range(steps)]).tolist()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What training goes on from, but for the scale of float16, which is a GPU's and stays where it is."""
+        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "taken": self.taken}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.taken = state["taken"]
 
     def step(self) -> Tensor:
         """Take a step; its loss, detached."""

@@ -292,6 +292,23 @@ def test_processes_take_the_parts_of_the_one_that_needs_most(tmp_path: Path) -> 
     assert stage.count == 2
 
 
+@pytest.mark.parametrize(
+    ("said", "threads", "taken", "copies"),
+    [(None, "auto", 2, 3), (None, "auto", 6, 1), (None, 2, 2, 1), ("6", "auto", None, 1)],
+)
+def test_cores_are_left_for_copies_where_nobody_has_said_how_many_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, threads: Any, taken: int | None, copies: int
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS") if said is None else monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    monkeypatch.setattr(looping, "settle", lambda *_: taken)
+    allowed = []
+    monkeypatch.setattr(looping, "allow", allowed.append)
+    loop = made(Noted(), Kept(tmp_path), threads=threads)
+    loop._set_threads()
+    assert loop.threads == taken and allowed == [copies]
+
+
 def test_processes_of_a_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looping, "cores", lambda: 6)
     kept = Kept(tmp_path)

@@ -10,6 +10,7 @@ import torch
 from tiny import inputs, loss, supernet
 from torch import Tensor
 
+from common.copies import allow
 from engine import optim
 from engine.runtime import Runtime
 from search.selectors import Halving
@@ -53,6 +54,15 @@ class Curve:
         self.curves.taken[self.path] += 1
         step = self.curves.taken[self.path]
         return torch.tensor(2.6 - 0.125 * step if self.path == BEST else 1 + 0.01 * sum(self.path) - 0.001 * step)
+
+    def train(self, steps: int) -> list[float]:
+        return [float(self.step()) for _ in range(steps)]
+
+    def state_dict(self) -> int:
+        return self.curves.taken[self.path]
+
+    def load_state_dict(self, taken: int) -> None:
+        self.curves.taken[self.path] = taken
 
 
 def test_halving_finds_what_learns_fastest_among_those_the_supernet_thinks_best() -> None:
@@ -126,6 +136,18 @@ def test_paths_train_alike_and_the_supernet_keeps_its_weights() -> None:
     losses = [[float(one.step()) for _ in range(6)] for one in (first, other, again)]
     assert losses[0] == losses[2] != losses[1] and torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(value, before[name]) for name, value in net.model.state_dict().items())
+
+
+def test_copies_that_train_for_this_process_change_no_number() -> None:
+    found = []
+    for processes in (1, 3):
+        allow(processes)
+        net = supernet()
+        halving = Halving(net, Judging(), torch.Generator(), tuner(net))
+        halving.tuner.settings.epochs = 40  # six steps a round
+        found.append((halving.pick(), halving.rounds))
+    allow(1)
+    assert found[0] == found[1] and [len(one) for one in found[0][1]] == [8, 4, 2]
 
 
 def test_the_rate_rises_and_falls_to_nothing() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny import inputs, loss, supernet
 
+from common.copies import allow
 from common.errors import UserError
 from search import run
 from search.judge import Judge
@@ -40,10 +41,13 @@ def alone(net: Supernet, path: Path) -> list[float]:
     return [float(loss(net.model, part)) for part in PARTS]
 
 
-def test_architectures_judged_together_score_bit_for_bit_as_alone(net: Supernet) -> None:
+@pytest.mark.parametrize("processes", [1, 3])
+def test_architectures_judged_together_score_bit_for_bit_as_alone(net: Supernet, processes: int) -> None:
     paths = everything(net)
     shuffled = [paths[i] for i in np.random.default_rng(0).permutation(len(paths))]
+    allow(processes)
     found = judge(net).losses(shuffled)
+    allow(1)
     assert found.tolist() == [alone(net, path) for path in shuffled]
     assert len(np.unique(found[:, 0])) == len(paths)
 

@@ -1,0 +1,135 @@
+"""Copies of this process: they do their share, bring it back, and leave nothing behind, however they end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from common import copies
+from common.copies import allow, spread
+from common.errors import UserError
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="this system's libraries do not survive being copied")
+
+
+@pytest.fixture(autouse=True)
+def three() -> Iterator[None]:
+    """Three processes at most; one again behind the test."""
+    allow(3)
+    yield
+    allow(1)
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 2, 3, 4, 7, 100])
+def test_every_piece_is_done_once_and_in_order(pieces: int) -> None:
+    found = spread(lambda piece: (piece, os.getpid()), range(pieces), "counting")
+    assert [piece for piece, _ in found] == list(range(pieces))
+    assert len({process for _, process in found}) == min(3, pieces)
+    assert all(process == os.getpid() for _, process in found[: pieces // 3])
+
+
+def test_alone_nobody_is_copied() -> None:
+    allow(1)
+    assert set(spread(lambda _: os.getpid(), range(5), "counting")) == {os.getpid()}
+
+
+def test_what_a_copy_changes_is_lost_and_what_it_returns_is_whole() -> None:
+    seen, large = [], torch.arange(3_000_000)  # more than a pipe holds
+
+    def work(piece: int) -> torch.Tensor:
+        seen.append(piece)
+        return large + piece
+
+    found = spread(work, range(6), "adding")
+    assert seen == [0, 1] and all(torch.equal(one, large + piece) for piece, one in enumerate(found))
+
+
+def test_a_copy_can_train_as_this_process_would() -> None:
+    torch.manual_seed(0)
+    weight, inputs = torch.randn(40, 40, requires_grad=True), torch.randn(64, 40)
+    (inputs @ weight).square().sum().backward()  # torch refuses copies of a process that has begun threads for this
+
+    def gradient(piece: int) -> torch.Tensor:
+        own = weight.detach().clone().requires_grad_()
+        ((inputs + piece) @ own).relu().sum().backward()
+        return own.grad
+
+    found = spread(gradient, range(3), "training")
+    assert all(torch.equal(one, gradient(piece)) for piece, one in enumerate(found))
+
+
+def test_what_a_copy_fails_to_bring_is_made_here() -> None:
+    own = os.getpid()
+
+    def work(piece: int) -> int:
+        if os.getpid() != own and piece == 4:
+            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does where memory runs out
+        return piece * piece
+
+    assert spread(work, range(6), "squaring") == [0, 1, 4, 9, 16, 25]
+    assert spread(lambda piece: piece if os.getpid() == own else (lambda: piece), range(3), "lambdas") == [0, 1, 2]
+
+
+def test_an_error_of_a_copy_is_raised_here() -> None:
+    def work(piece: int) -> int:
+        if piece == 5:
+            raise UserError("the sixth is wrong")
+        return piece
+
+    with pytest.raises(UserError, match="the sixth is wrong"):
+        spread(work, range(6), "looking")
+
+
+def test_an_error_here_ends_the_copies() -> None:
+    own = os.getpid()
+
+    def work(piece: int) -> None:
+        if os.getpid() == own:
+            raise KeyboardInterrupt
+        time.sleep(600)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        spread(work, range(3), "waiting")
+    assert time.monotonic() - began < 60
+    assert multiprocessing.active_children() == []
+
+
+ORPHANS = """
+import os, sys, time
+from common.copies import allow, spread
+allow(2)
+first = os.getpid()
+def work(piece):
+    if os.getpid() == first:
+        time.sleep(600)
+    print(os.getpid(), flush=True)
+    time.sleep(2)
+spread(work, range(2), "sleeping")
+"""
+
+
+def test_a_copy_outlives_nobody_for_longer_than_its_pieces() -> None:
+    first = subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True)
+    copy = int(first.stdout.readline())
+    first.kill()
+    first.wait()
+    for _ in range(600):
+        if not os.path.exists(f"/proc/{copy}"):
+            return
+        time.sleep(0.1)
+    pytest.fail("the copy is still there")
+
+
+def test_where_processes_cannot_be_copied_one_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies.sys, "platform", "darwin")
+    allow(3)
+    assert set(spread(lambda _: os.getpid(), range(5), "counting")) == {os.getpid()}
