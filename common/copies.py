@@ -1,9 +1,8 @@
-"""Work that copies of this process help with, on cores that it leaves idle."""
+"""Work that copies of this process help with, on cores that it leaves idle"""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import multiprocessing
 import pickle
 import signal
@@ -29,34 +28,37 @@ def allow(processes: int) -> None:
     _most = processes if sys.platform == "linux" else 1
 
 
-def spread(work: Callable[[T], R], pieces: Sequence[T], what: str) -> list[R]:
-    """What comes of every piece of a piece of work, in the order of the pieces.
+def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> list[R]:
+    """What comes of every piece of a piece of work, in their order.
 
-    Every process does a stretch of the pieces, copies with this one's memory as it is now: what they change is lost,
-    only what ``work`` returns comes back. What a copy fails to bring is made here, so that its errors are raised here.
+    Every process does some of the pieces, copies with this one's memory as it is now: what they change is lost, only
+    what ``work`` returns comes back. What a copy fails to bring is made here, so that its errors are raised here.
 
     Args:
         work: what to do with a piece; it gives something that can be pickled.
-        pieces: of about the same size.
-        what: what to call this in the progress display.
+        pieces: those that stand together are of about the same size.
+        what: what to call this in the progress display; None for none.
     """
+
+    def done(some: Sequence[T]) -> list[R]:
+        return [work(piece) for piece in (track(some, what) if what else some)]
+
     count = max(1, min(_most, len(pieces)))
-    ends = [number * len(pieces) // count for number in range(count + 1)]
-    own, *others = (pieces[start:end] for start, end in itertools.pairwise(ends))
+    found: list[Any] = [None] * len(pieces)
     with contextlib.ExitStack() as stack:
-        copies = [stack.enter_context(_copy(work, stretch)) for stretch in others]
-        found = [work(piece) for piece in track(own, what)]
-        for copy, stretch in zip(copies, others, strict=True):
+        copies = [stack.enter_context(_copy(work, pieces[number::count])) for number in range(1, count)]
+        found[::count] = done(pieces[::count])
+        for number, copy in enumerate(copies, 1):
             brought = _brought(copy)
-            found += brought if brought is not None else [work(piece) for piece in track(stretch, what)]
+            found[number::count] = done(pieces[number::count]) if brought is None else brought
     return found
 
 
 @contextlib.contextmanager
-def _copy(work: Callable[[T], Any], stretch: Sequence[T]) -> Iterator[Connection]:
+def _copy(work: Callable[[T], Any], pieces: Sequence[T]) -> Iterator[Connection]:
     """A copy of this process at work until the end of the block; the connection gives what comes of it."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    copy = multiprocessing.get_context("fork").Process(target=_serve, args=(theirs, work, stretch), daemon=True)
+    copy = multiprocessing.get_context("fork").Process(target=_serve, args=(theirs, work, pieces), daemon=True)
     copy.start()
     theirs.close()  # or nobody would hear that the copy is gone
     try:
@@ -67,17 +69,17 @@ def _copy(work: Callable[[T], Any], stretch: Sequence[T]) -> Iterator[Connection
         ours.close()
 
 
-def _serve(theirs: Connection, work: Callable[[T], Any], stretch: Sequence[T]) -> None:
+def _serve(theirs: Connection, work: Callable[[T], Any], pieces: Sequence[T]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Whoever waits for this one does its work again, and says what is wrong.
     with contextlib.suppress(Exception):
         # Not with send: torch would lend its memory to the other side, which cannot be once this side is gone.
-        theirs.send_bytes(pickle.dumps([work(piece) for piece in stretch]))
+        theirs.send_bytes(pickle.dumps([work(piece) for piece in pieces]))
 
 
 def _brought(copy: Connection) -> list[Any] | None:
-    """What came of a copy's pieces, or None where it has ended without a word."""
+    """What came of a copy's pieces, or None where it has ended without a word; nobody but it has the other end."""
     try:
         return pickle.loads(copy.recv_bytes())
     except (EOFError, OSError):

@@ -1,16 +1,15 @@
-"""Work that the processes of a run share: each does some of its pieces, and all have the results."""
+"""Work that the processes of a run share: each does some of its pieces, and all have the results"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
-import numpy as np
-
-from common.progress import track
+from common.copies import spread
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Sharing:
@@ -18,8 +17,9 @@ class Sharing:
 
     rank, size = 0, 1
 
-    def add(self, *arrays: np.ndarray) -> None:
-        """Let every process have the sum of all processes' arrays, in place."""
+    def of_all(self, value: Any) -> list[Any]:
+        """What every process has, by rank."""
+        return [value]
 
 
 _now = Sharing()
@@ -42,15 +42,15 @@ def alone() -> Iterator[None]:
         share_with(before)
 
 
-def shared(pieces: Sequence[T], what: str | None, *results: np.ndarray) -> Iterator[T]:
-    """This process's pieces of a piece of work, with progress; every process must come through to the end.
+def shared(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> list[R]:
+    """What comes of every piece of a piece of work, in their order, in every process; all must come here.
 
     Args:
+        work: what to do with a piece, as ``common.copies.spread`` has it.
         pieces: the same in every process; each of them is done by one.
         what: what to call this in the progress display; None for none.
-        *results: zeros into which each process writes what came of its pieces. After the last one they hold what all
-            processes wrote.
     """
-    own = pieces[_now.rank :: _now.size]
-    yield from track(own, what) if what else own
-    _now.add(*results)
+    found: list[Any] = [None] * len(pieces)
+    for rank, results in enumerate(_now.of_all(spread(work, pieces[_now.rank :: _now.size], what))):
+        found[rank :: _now.size] = results
+    return found

@@ -69,12 +69,16 @@ def score_pairs(model: Model, texts: Texts, images: Images, pairs: np.ndarray, w
     # Pairs of one text go through together, so that a pass projects few texts' keys and values.
     by_text = np.argsort(pairs[:, 0], kind="stable")
     passes = list(chunks(by_text, PAIRS.get(device_of(model).type, PAIRS_ELSEWHERE)))
-    scores = np.zeros(len(pairs), np.float32)
-    for chunk in shared(passes, what, scores):
+
+    def scored(chunk: np.ndarray) -> np.ndarray:
         text, image = torch.from_numpy(pairs[chunk]).to(texts.states.device).unbind(1)
         used, text_index = text.unique(return_inverse=True)
         states = model.network.fuse(some_texts(texts, used), images, text_index, image)
-        scores[chunk] = model.head(states).squeeze(-1).float().cpu().numpy()
+        return model.head(states).squeeze(-1).float().cpu().numpy()
+
+    scores = np.zeros(len(pairs), np.float32)
+    for chunk, found in zip(passes, shared(scored, passes, what), strict=True):
+        scores[chunk] = found
     return scores
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -11,13 +12,13 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from common.copies import spread
 from common.sharing import shared
 from search.prefix import PrefixMemory, remembering
 from search.supernet import Path, Supernet
 from tasks.base import Batch, eval_mode
 
 CONFIDENCE = 0.95
+LAST = 2  # blocks in which paths differ that are judged by one process after the other
 
 
 class Change(NamedTuple):
@@ -48,21 +49,25 @@ class Judge:
         architectures of two encoder blocks with two candidates and four decoder blocks with four.
         """
         order = sorted(range(len(paths)), key=paths.__getitem__)
+        alike = [[*some] for _, some in groupby(order, key=lambda place: paths[place][:-LAST])]
         found = np.zeros((len(paths), len(self.parts)))
         with torch.no_grad(), eval_mode(self.supernet.model), torch.random.fork_rng():
-            for number in shared(range(len(self.parts)), None, found):
+            for number, part in enumerate(self.parts):
                 what = f"judging architectures, part {number + 1} of {len(self.parts)}"
                 with remembering(self.supernet) as memory:
-                    loss = partial(self._loss, self.parts[number], memory)
-                    found[order, number] = spread(loss, [paths[place] for place in order], what)
+                    work = partial(self._losses, part, memory, paths)
+                    found[order, number] = np.concatenate(shared(work, alike, what))
         return found
 
-    def _loss(self, part: Batch, memory: PrefixMemory, path: Path) -> float:
-        memory.follow(path)
-        # torch.manual_seed would write down its caller's stack every time, a thirtieth of what an architecture takes.
-        for generator in (torch.default_generator, *torch.cuda.default_generators):
-            generator.manual_seed(self.seed)
-        return float(self.loss(part))
+    def _losses(self, part: Batch, memory: PrefixMemory, paths: Sequence[Path], places: Sequence[int]) -> list[float]:
+        found = []
+        for place in places:
+            memory.follow(paths[place])
+            # torch.manual_seed would write down its caller's stack, a thirtieth of what an architecture takes.
+            for generator in (torch.default_generator, *torch.cuda.default_generators):
+                generator.manual_seed(self.seed)
+            found.append(self.loss(part))
+        return torch.stack(found).tolist()
 
     def swaps(self, path: Path) -> list[dict[str, Change]]:
         """What the loss would change by, had one block another candidate: why the others were not picked.

@@ -46,8 +46,7 @@ def judge_of(stage: SearchStage) -> Judge:
 def selector(stage: SearchStage, judge: Judge, name: str) -> Selector:
     """The selector of that name, over a search that is trained."""
     tuner = Tuner(stage.supernet, stage.split, stage.loss, stage.settings, stage.runtime, stage.count)
-    generator = stage.runtime.generator("selector")
-    return SELECTORS[name](stage.supernet, judge, generator, tuner, stage.budget)
+    return SELECTORS[name](stage.supernet, judge, stage.runtime.generator("selector"), tuner, stage.budget)
 
 
 def _numbers(stage: SearchStage, judge: Judge, path: Path) -> dict[str, float]:

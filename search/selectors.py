@@ -149,28 +149,27 @@ class Halving(Selector):
     steps or two whether it would learn it, but not in fewer, so that rounds are equally long.
 
     Attributes:
-        rounds: what each path of a round lost over its second half.
+        rounds: what each path of a round lost over its second half, infinite for one that diverged.
     """
 
-    finalists = 8
-    share = 20  # a round takes each of them one step for so many weight steps of the search
+    finalists, share = 8, 20  # a round takes each of them one step for so many weight steps of the search
 
     def pick(self) -> Path:
         """The one that is left."""
         judging = Exact if self.supernet.architectures <= MOST else Evolution
-        ranked = judging(self.supernet, self.judge, self.generator, self.tuner, self.budget).ranked()
-        alive = self._finalists(ranked)
+        alive = self._finalists(judging(self.supernet, self.judge, self.generator, self.tuner, self.budget).ranked())
         rounds, steps = (len(alive) - 1).bit_length(), max(1, self.tuner.planned_steps // self.share)
         running = {path: self.tuner.begin(path, rounds * steps) for path in alive}
         self.rounds: list[dict[Path, float]] = []
         for number in range(1, rounds + 1):
             what = f"halving, round {number} of {rounds}: {len(running)} networks"
-            trained = spread(lambda one: (one.train(steps), one.state_dict()), [*running.values()], what)
+            trained = spread(
+                lambda one: ([one.step() for _ in range(steps)], one.state_dict()), [*running.values()], what
+            )
             self.rounds.append({})
             for (path, network), (losses, state) in zip(running.items(), trained, strict=True):
                 network.load_state_dict(state)  # a copy of this process may have trained it
-                # Who diverged comes last.
-                self.rounds[-1][path] = float(np.nan_to_num(sum(losses[steps // 2 :]), nan=np.inf))
+                self.rounds[-1][path] = float(sum(losses[steps // 2 :]).nan_to_num(torch.inf, torch.inf))
             best = sorted(running, key=self.rounds[-1].__getitem__)
             running = {path: running[path] for path in best[: -(-len(best) // 2)]}
         return next(iter(running))

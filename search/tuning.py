@@ -62,10 +62,6 @@ class Tuned:
         self.optimiser, self.scaler = optim.adam(model.parameters()), tuner.runtime.scaler()
         self.batches = EndlessBatches(tuner.split, tuner.settings.batch_size, tuner.runtime, "tuning")
 
-    def train(self, steps: int) -> list[float]:
-        """Take so many steps; their losses."""
-        return torch.stack([self.step() for _ in range(steps)]).tolist()
-
     def state_dict(self) -> dict[str, Any]:
         """What training goes on from, but for the scale of float16, which is a GPU's and stays where it is."""
         return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "taken": self.taken}

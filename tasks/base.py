@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from readers.words import SPECIAL, Vocabulary
 from space.inputs import Inputs, sent
 from space.settings import ModelSettings
 
+R = TypeVar("R")
 COCO, FLICKR = "coco", "flickr"  # whose numbers image ids may be
 Count = whole(1, 100_000)  # of regions, tokens or negatives that a configuration asks for
 
@@ -328,20 +329,25 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         model.train(before)
 
 
-def in_batches(split: Split, batch_size: int, what: str, *results: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Every sample of a split once, with progress: (B,) their numbers and the batch.
+def in_batches(work: Callable[[Batch], R], split: Split, batch_size: int, what: str) -> Iterator[tuple[np.ndarray, R]]:
+    """Every sample of a split once, with progress: (B,) their numbers and what comes of their batch.
 
     Samples of similar size stand together and those of one image side by side, so that little is padded and an image
     is encoded as seldom as may be.
 
     Args:
+        work: gives what can be pickled, such as arrays; see ``common.sharing.shared``.
         split: whose samples.
         batch_size: at most so many together.
         what: what to call this in the progress display.
-        *results: zeros by sample, into which is written what a batch gave; see ``common.sharing.shared``.
     """
     order = np.lexsort((split.image_ids, split.sizes))
-    for start in shared(range(0, len(order), batch_size), what, *results):
-        indices = order[start : start + batch_size]
-        # Of its own, for whoever does this piece.
-        yield indices, split.batch(split.draw(indices, np.random.default_rng([0, start])))
+    starts = range(0, len(order), batch_size)
+
+    def done(start: int) -> R:
+        # Random numbers of its own, for whoever does this piece.
+        drawn = split.draw(order[start : start + batch_size], np.random.default_rng([0, start]))
+        return work(split.batch(drawn))
+
+    for start, found in zip(starts, shared(done, starts, what), strict=True):
+        yield order[start : start + batch_size], found

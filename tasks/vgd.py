@@ -273,11 +273,14 @@ class VisualGrounding(Task):
     def evaluate(self, model: nn.Module, split: VgdSplit, batch_size: int) -> Evaluation:
         """Percent of phrases whose predicted box overlaps the true one by half or more."""
         boxes, certainty, blind = np.zeros((len(split), 4)), np.zeros(len(split)), np.zeros((len(split), len(BLIND)))
-        for indices, batch in in_batches(split, batch_size, "grounding", boxes, certainty, blind):
+
+        def grounded(batch: Batch) -> tuple[np.ndarray, ...]:
             scores, offsets = (part.float().cpu() for part in model(batch.inputs.to(device_of(model))))
-            boxes[indices] = predicted_boxes(scores, offsets, batch.inputs)
-            certainty[indices] = scores.softmax(-1).amax(-1).numpy()
-            blind[indices] = blindly(batch.inputs, batch.targets["overlap"] > 0)
+            certain, near = scores.softmax(-1).amax(-1).numpy(), batch.targets["overlap"] > 0
+            return predicted_boxes(scores, offsets, batch.inputs), certain, blindly(batch.inputs, near)
+
+        for indices, numbers in in_batches(grounded, split, batch_size, "grounding"):
+            boxes[indices], certainty[indices], blind[indices] = numbers
         found = np.array([overlaps(a[None], b[None])[0, 0] for a, b in zip(boxes, split.boxes, strict=True)])
         hit, chance = found >= OVERLAP, blind[:, 0]
         predictions = [

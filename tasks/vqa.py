@@ -438,7 +438,11 @@ class VisualQuestionAnswering(Task):
 def predict(model: nn.Module, split: VqaSplit, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """(questions,) the id of the most probable answer to each, and (questions,) its probability."""
     given, certainty = np.zeros(len(split), np.int64), np.zeros(len(split))
-    for indices, batch in in_batches(split, batch_size, "answering", given, certainty):
+
+    def answered(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         highest, answers = model(batch.inputs.to(device_of(model))).float().max(1)
-        given[indices], certainty[indices] = answers.cpu().numpy(), highest.sigmoid().cpu().numpy()
+        return answers.cpu().numpy(), highest.sigmoid().cpu().numpy()
+
+    for indices, answers in in_batches(answered, split, batch_size, "answering"):
+        given[indices], certainty[indices] = answers
     return given, certainty

@@ -193,8 +193,10 @@ def of_three() -> Iterator[None]:
 
 
 def test_a_process_takes_its_share(of_three: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ranks, "add", lambda self, *arrays: None)
-    assert list(sharing.shared(range(8), None)) == [1, 4, 7]
+    monkeypatch.setattr(Ranks, "of_all", lambda self, value: [["a", "d", "g"], value, ["c", "f"]])
+    done = []
+    assert sharing.shared(lambda piece: done.append(piece) or "abcdefgh"[piece], range(8), None) == [*"abcdefgh"]
+    assert done == [1, 4, 7]
 
 
 def test_a_batch_comes_in_as_few_parts_as_fit() -> None:

@@ -55,9 +55,6 @@ class Curve:
         step = self.curves.taken[self.path]
         return torch.tensor(2.6 - 0.125 * step if self.path == BEST else 1 + 0.01 * sum(self.path) - 0.001 * step)
 
-    def train(self, steps: int) -> list[float]:
-        return [float(self.step()) for _ in range(steps)]
-
     def state_dict(self) -> int:
         return self.curves.taken[self.path]
 
