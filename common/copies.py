@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -11,21 +12,22 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from common.progress import track
+from common.progress import hush, track
 
 T = TypeVar("T")
 R = TypeVar("R")
+MOST = 8  # processes; every one of them takes the memory of a batch
 _most = 1
 
 
 def allow(processes: int) -> None:
-    """From now on work is done by so many processes at most, this one among them; by it alone where none can be copied.
+    """From now on work is done by so many processes, this one among them, or by MOST.
 
-    Whoever allows more has seen to it that this process computes with few threads, and holds no GPU.
+    Whoever allows more than one has seen to it that this process computes with one thread and holds no GPU: neither
+    OpenMP's threads nor CUDA survive being copied, nor do libraries of other systems than Linux.
     """
     global _most
-    # Elsewhere libraries of the system do not survive being copied.
-    _most = processes if sys.platform == "linux" else 1
+    _most = min(MOST, processes) if sys.platform == "linux" else 1
 
 
 def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> list[R]:
@@ -55,32 +57,51 @@ def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> lis
 
 
 @contextlib.contextmanager
-def _copy(work: Callable[[T], Any], pieces: Sequence[T]) -> Iterator[Connection]:
-    """A copy of this process at work until the end of the block; the connection gives what comes of it."""
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    copy = multiprocessing.get_context("fork").Process(target=_serve, args=(theirs, work, pieces), daemon=True)
-    copy.start()
-    theirs.close()  # or nobody would hear that the copy is gone
+def _copy(work: Callable[[T], Any], pieces: Sequence[T]) -> Iterator[Connection | None]:
+    """A copy of this process at work until the end of the block; what comes of it, or None where there can be none."""
     try:
-        yield ours
-    finally:
-        copy.kill()
-        copy.join()
-        ours.close()
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+    except OSError:  # no more files
+        yield None
+        return
+    work_of_copy = (os.getpid(), ours, theirs, work, pieces)
+    copy = multiprocessing.get_context("fork").Process(target=_serve, args=work_of_copy, daemon=True)
+    with ours:
+        try:
+            copy.start()
+        except OSError:  # no more processes or memory
+            yield None
+            return
+        finally:
+            theirs.close()  # or nobody would hear that the copy is gone
+        try:
+            yield ours
+        finally:
+            copy.kill()
+            copy.join()
 
 
-def _serve(theirs: Connection, work: Callable[[T], Any], pieces: Sequence[T]) -> None:
+def _serve(parent: int, ours: Connection, theirs: Connection, work: Callable[[T], Any], pieces: Sequence[T]) -> None:
+    """Do the work and send it, unless nobody waits for it any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ours.close()  # or sending would wait for this very process to receive
+    allow(1)
+    hush()
+    found = []
     # Whoever waits for this one does its work again, and says what is wrong.
     with contextlib.suppress(Exception):
+        for piece in pieces:
+            if os.getppid() != parent:
+                return
+            found.append(work(piece))
         # Not with send: torch would lend its memory to the other side, which cannot be once this side is gone.
-        theirs.send_bytes(pickle.dumps([work(piece) for piece in pieces]))
+        theirs.send_bytes(pickle.dumps(found))
 
 
-def _brought(copy: Connection) -> list[Any] | None:
+def _brought(copy: Connection | None) -> list[Any] | None:
     """What came of a copy's pieces, or None where it has ended without a word; nobody but it has the other end."""
     try:
-        return pickle.loads(copy.recv_bytes())
+        return copy and pickle.loads(copy.recv_bytes())
     except (EOFError, OSError):
         return None

@@ -18,6 +18,15 @@ LINE_EVERY_SECONDS = 15.0
 REFRESH_SECONDS = 0.25  # facts may have to wait for a GPU
 
 
+hushed = False
+
+
+def hush() -> None:
+    """From now on this process shows no progress, as another one does that for it."""
+    global hushed
+    hushed = True
+
+
 class _Rate(ProgressColumn):
     """Items a second, averaged by rich over the recent past."""
 
@@ -55,7 +64,7 @@ def track(
         start: items that were done before.
         facts: gives a few words to show beside the bar, such as the loss.
     """
-    if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun started, the first one speaks
+    if hushed or os.environ.get("RANK", "0") != "0":  # of the processes that torchrun started, the first one speaks
         yield from items
         return
     total = total if total is not None else len(items)  # type: ignore[arg-type]

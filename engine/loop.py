@@ -22,7 +22,7 @@ from engine.learning import fewest_parts
 from engine.log import RunLog, Silence, numbers
 from engine.optim import Training, memory_held, rate
 from engine.run import RunFiles, RunOptions
-from engine.runtime import Runtime
+from engine.runtime import Runtime, undrawn
 from engine.shortages import shortages_told
 from engine.threads import free_to_choose, settle
 
@@ -107,17 +107,18 @@ class Loop:
             self.threads = max(1, cores() // ranks.beside)
             self.log.info(f"threads: {self.threads} in each process (threads=<number> to say otherwise)")
         if self.threads is None and free and not over:
-            with self._undrawn():
+            with undrawn(self.runtime.device):
                 parts = self._batches(1)[0]
                 self.threads = settle(lambda: self.stage.rehearse(parts), most)
             self.log.info(f"threads: {self.threads} of {most}, the fastest now (threads=<number> to say otherwise)")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        allow(most // self.threads if free and self.threads else 1)  # copies for cores that are left
+        # Copies of this process take the cores that are left, where it can be copied.
+        allow(most if free and self.threads == 1 and not torch.cuda.is_initialized() else 1)
 
     def _set_parts(self) -> None:
         if self.count is None:
-            with self._undrawn(), memory_held(self.stage.replicas(), 2 if self.runtime.ranks.alone else 3):
+            with undrawn(self.runtime.device), memory_held(self.stage.replicas(), 2 if self.runtime.ranks.alone else 3):
                 most = fewest_parts(
                     lambda count: self.stage.rehearse(self._batches(count).largest(), everything=True),
                     self.training.batch_size,
@@ -125,13 +126,6 @@ class Loop:
             self.count = int(*self.runtime.ranks.most([most]))
             self.log.info(f"accumulate: {self.count}, the fewest parts of a batch that fit into memory")
         self.stage.count = self.count
-
-    @contextlib.contextmanager
-    def _undrawn(self) -> Iterator[None]:
-        """Leave torch's random numbers as they were."""
-        devices = [self.runtime.device] if self.runtime.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            yield
 
     def _batches(self, count: int) -> EpochBatches:
         return EpochBatches(self.stage.split, self.training.batch_size, self.runtime, "train", self.epoch, count)

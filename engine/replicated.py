@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from engine.distributed import Ranks
 from engine.learning import learn
+from engine.runtime import undrawn
 
 
 class Replicated:
@@ -52,7 +53,7 @@ class Replicated:
     def _wrapped(self, part: Any) -> DistributedDataParallel:
         """Of a module that is the loss, and that knows of no weights but those that a first run reaches."""
         device = next(self.model.parameters()).device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with undrawn(device):
             self.losses_of(part)["loss"].backward()
         asleep = [name for name, weight in self.model.named_parameters() if weight.grad is None]
         self.model.zero_grad(set_to_none=True)

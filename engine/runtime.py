@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from common import processor
+from common.copies import allow
 from common.errors import UserError
 from engine.allocator import give_back_large_tensors
 from engine.clock import Clock
@@ -73,6 +75,13 @@ class Runtime:
         return torch.Generator().manual_seed(int(self.rng(*name).integers(2**62)))
 
 
+@contextlib.contextmanager
+def undrawn(device: torch.device) -> Iterator[None]:
+    """Leave torch's random numbers, the device's too, as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
 def start(gpu: str, seed: int, precision: str, width: int = WIDE) -> Runtime:
     """Choose the device and seed torch.
 
@@ -98,6 +107,7 @@ def start(gpu: str, seed: int, precision: str, width: int = WIDE) -> Runtime:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     torch.manual_seed(seed)
+    allow(1)
     return Runtime(device, seed, dtype, join(device))
 
 

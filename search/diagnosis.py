@@ -54,8 +54,7 @@ def entropy(blocks: Blocks) -> float:
 
 def total_variation(blocks: Blocks, start: Blocks) -> float:
     """Mean over the blocks of sum_i |p_i - q_i| / 2, from 0 (as at the start) to 1."""
-    pairs = zip(blocks, start, strict=True)
-    return float(np.mean([sum(abs(now[name] - was[name]) for name in now) / 2 for now, was in pairs]))
+    return float(np.mean([sum(abs(now[n] - was[n]) for n in now) / 2 for now, was in zip(blocks, start, strict=True)]))
 
 
 def stable_epochs(history: Sequence[Genotype]) -> int:

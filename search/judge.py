@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy import stats
 from torch import Tensor
 
 from common.sharing import shared
+from engine.runtime import undrawn
 from search.prefix import PrefixMemory, remembering
 from search.supernet import Path, Supernet
 from tasks.base import Batch, eval_mode
@@ -51,20 +52,19 @@ class Judge:
         order = sorted(range(len(paths)), key=paths.__getitem__)
         alike = [[*some] for _, some in groupby(order, key=lambda place: paths[place][:-LAST])]
         found = np.zeros((len(paths), len(self.parts)))
-        with torch.no_grad(), eval_mode(self.supernet.model), torch.random.fork_rng():
+        with torch.no_grad(), eval_mode(self.supernet.model), undrawn(self.supernet.device):
             for number, part in enumerate(self.parts):
                 what = f"judging architectures, part {number + 1} of {len(self.parts)}"
                 with remembering(self.supernet) as memory:
                     work = partial(self._losses, part, memory, paths)
-                    found[order, number] = np.concatenate(shared(work, alike, what))
+                    found[order, number] = [*chain.from_iterable(shared(work, alike, what))]
         return found
 
     def _losses(self, part: Batch, memory: PrefixMemory, paths: Sequence[Path], places: Sequence[int]) -> list[float]:
         found = []
         for place in places:
             memory.follow(paths[place])
-            # torch.manual_seed would write down its caller's stack, a thirtieth of what an architecture takes.
-            for generator in (torch.default_generator, *torch.cuda.default_generators):
+            for generator in (torch.default_generator, *torch.cuda.default_generators):  # manual_seed takes far longer
                 generator.manual_seed(self.seed)
             found.append(self.loss(part))
         return torch.stack(found).tolist()

@@ -45,7 +45,7 @@ def judge_of(stage: SearchStage) -> Judge:
 
 def selector(stage: SearchStage, judge: Judge, name: str) -> Selector:
     """The selector of that name, over a search that is trained."""
-    tuner = Tuner(stage.supernet, stage.split, stage.loss, stage.settings, stage.runtime, stage.count)
+    tuner = Tuner(stage.supernet, stage.split, stage.losses, stage.settings, stage.runtime, stage.count)
     return SELECTORS[name](stage.supernet, judge, stage.runtime.generator("selector"), tuner, stage.budget)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from itertools import product
+from operator import methodcaller
 
 import numpy as np
 import torch
@@ -162,14 +163,12 @@ class Halving(Selector):
         running = {path: self.tuner.begin(path, rounds * steps) for path in alive}
         self.rounds: list[dict[Path, float]] = []
         for number in range(1, rounds + 1):
-            what = f"halving, round {number} of {rounds}: {len(running)} networks"
-            trained = spread(
-                lambda one: ([one.step() for _ in range(steps)], one.state_dict()), [*running.values()], what
-            )
+            what = f"halving, round {number} of {rounds}, {len(running)} networks, each"
+            trained = spread(methodcaller("train", steps, what), [*running.values()], None)
             self.rounds.append({})
             for (path, network), (losses, state) in zip(running.items(), trained, strict=True):
                 network.load_state_dict(state)  # a copy of this process may have trained it
-                self.rounds[-1][path] = float(sum(losses[steps // 2 :]).nan_to_num(torch.inf, torch.inf))
+                self.rounds[-1][path] = float(sum(losses[steps // 2 :]).nan_to_num(*[torch.inf] * 3))
             best = sorted(running, key=self.rounds[-1].__getitem__)
             running = {path: running[path] for path in best[: -(-len(best) // 2)]}
         return next(iter(running))

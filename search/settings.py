@@ -14,8 +14,7 @@ from search.samplers import SAMPLERS
 from search.selectors import SELECTORS
 from space.settings import Width
 
-Every, Judged, Weight = whole(1, 1_000_000), whole(2, 1_000_000), from_zero(1e9)
-Amount = above_zero(1e18)
+Every, Judged, Weight, Amount = whole(1, 1_000_000), whole(2, 1_000_000), from_zero(1e9), above_zero(1e18)
 
 
 @dataclass

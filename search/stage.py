@@ -130,7 +130,7 @@ class SearchStage:
         if blends:
             self.supernet.blend()
         try:
-            learn([part.to(self.runtime.device) for part in parts], self._losses, lambda loss: loss.backward())
+            learn(parts, partial(self.losses, self.supernet.model), lambda loss: loss.backward())
         finally:
             self.supernet.close()
             self.optimiser.zero_grad()
@@ -141,15 +141,11 @@ class SearchStage:
         """The supernet's weights and alphas."""
         return self.supernet.model.parameters()
 
-    def _losses(self, part: Batch) -> dict[str, Tensor]:
-        with self.runtime.autocast():
-            return self.task.loss(self.supernet.model, part)
-
     def _backward(self, parts: Sequence[Batch], share: float = 1.0) -> dict[str, Tensor]:
         def backward(loss: Tensor) -> None:
             self.scaler.scale(loss * share if share < 1 else loss).backward()
 
-        return learn(parts, self._losses, backward)
+        return learn(parts, partial(self.losses, self.supernet.model), backward)
 
     def _moves_alpha(self, epoch: int) -> bool:
         return self.settings.moves_alpha and epoch >= self.settings.alpha_start
@@ -167,14 +163,14 @@ class SearchStage:
             self.scaler.update(scale / 2)
         self.arch_steps += 1
 
-    def loss(self, model: Model, batch: Batch) -> Tensor:
-        """The loss of a model on a batch on the runtime's device, in its precision."""
+    def losses(self, model: Model, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a model on a batch from anywhere, in the runtime's precision."""
         with self.runtime.autocast():
-            return self.task.loss(model, batch)["loss"]
+            return self.task.loss(model, batch.to(self.runtime.device))
 
     def supernet_loss(self, batch: Batch) -> Tensor:
         """The loss of the supernet, as it stands open, on a batch or a part of one from anywhere."""
-        loss = self.loss(self.supernet.model, batch.to(self.runtime.device))
+        loss = self.losses(self.supernet.model, batch)["loss"]
         return loss if batch.share else loss * 0
 
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from common.progress import track
 from engine import optim
 from engine.batches import EndlessBatches
 from engine.learning import add_up, learn, whole_totals
-from engine.runtime import Runtime
+from engine.runtime import Runtime, undrawn
 from search.supernet import Path, Supernet
 from space.network import Model
 
@@ -30,7 +32,7 @@ class Tuner:
     Args:
         supernet: gives each path the weights to start from, and keeps its own.
         split: the samples.
-        loss: of a model on a batch.
+        losses: of a model on a batch; ``loss`` is what it learns by.
         settings: batch size, rate, clipping and epochs of the search; the rate falls along half a cosine.
         runtime: device, random streams and the processes that share every batch.
         count: parts in which a process takes its share of a batch.
@@ -38,7 +40,7 @@ class Tuner:
 
     supernet: Supernet
     split: Any
-    loss: Callable[[Model, Any], Tensor]
+    losses: Callable[[Model, Any], Mapping[str, Tensor]]
     settings: optim.Training
     runtime: Runtime
     count: int = 1
@@ -62,6 +64,10 @@ class Tuned:
         self.optimiser, self.scaler = optim.adam(model.parameters()), tuner.runtime.scaler()
         self.batches = EndlessBatches(tuner.split, tuner.settings.batch_size, tuner.runtime, "tuning")
 
+    def train(self, steps: int, what: str) -> tuple[list[Tensor], dict[str, Any]]:
+        """Take so many steps, with progress; their losses, and the state."""
+        return [self.step() for _ in track(range(steps), what)], self.state_dict()
+
     def state_dict(self) -> dict[str, Any]:
         """What training goes on from, but for the scale of float16, which is a GPU's and stays where it is."""
         return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "taken": self.taken}
@@ -76,15 +82,13 @@ class Tuned:
         """Take a step; its loss, detached."""
         settings, runtime = self.tuner.settings, self.tuner.runtime
         parts = whole_totals([*self.batches.parts(self.taken, self.tuner.count)], runtime.ranks)
-        with torch.random.fork_rng():
+        losses = partial(self.tuner.losses, self.model)
+        with undrawn(runtime.device):
             torch.manual_seed(int(runtime.rng("tuning", self.taken).integers(2**62)))
-            found = learn(parts, self._losses, lambda loss: self.scaler.scale(loss).backward())
+            found = learn(parts, losses, lambda loss: self.scaler.scale(loss).backward())
         optim.step(self.optimiser, settings.lr * self._factor(), settings.clip, self.scaler, runtime.ranks)
         self.taken += 1
         return add_up(found, runtime.ranks)["loss"]
-
-    def _losses(self, part: Any) -> dict[str, Tensor]:
-        return {"loss": self.tuner.loss(self.model, part.to(self.tuner.runtime.device))}
 
     def _factor(self) -> float:
         progress = self.taken / self.steps

@@ -74,7 +74,7 @@ def searched(task: Task, runtime: Runtime, count: int) -> dict[str, object]:
         weight.detach().normal_(0, 0.05)
     paths = [(0, 0), (0, 1), (1, 2)]
     judged = judge_of(stage).losses(paths).tolist()
-    tuned = Tuner(supernet, stage.split, stage.loss, settings, runtime, count).begin(paths[0], 4)
+    tuned = Tuner(supernet, stage.split, stage.losses, settings, runtime, count).begin(paths[0], 4)
     curve = [float(tuned.step()) for _ in range(2)]
     return {"said": said, "weights": found, "scores": [stage.validated(), judged], "curve": curve}
 

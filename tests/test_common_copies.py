@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from common import copies
+from common import copies, progress
 from common.copies import allow, spread
 from common.errors import UserError
 
@@ -74,8 +75,30 @@ def test_what_a_copy_fails_to_bring_is_made_here() -> None:
             os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does where memory runs out
         return piece * piece
 
-    assert spread(work, range(6), "squaring") == [0, 1, 4, 9, 16, 25]
+    assert spread(work, range(6), None) == [0, 1, 4, 9, 16, 25]
     assert spread(lambda piece: piece if os.getpid() == own else (lambda: piece), range(3), "lambdas") == [0, 1, 2]
+
+
+@pytest.mark.parametrize("what", ["multiprocessing.Pipe", "os.fork"])
+def test_where_there_can_be_no_copy_one_does_all(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(what, refuse)
+    assert set(spread(lambda _: os.getpid(), range(5), None)) == {os.getpid()}
+
+
+def test_a_copy_makes_no_copies_and_shows_no_progress() -> None:
+    def work(piece: int) -> tuple[bool, int, set[int]]:
+        return progress.hushed, os.getpid(), set(spread(lambda _: os.getpid(), range(3), None))
+
+    *_, copied = spread(work, range(3), "counting")
+    assert copied == (True, copied[1], {copied[1]}) and not progress.hushed
+
+
+def test_a_copy_ends_when_told_and_leaves_ctrl_c_to_this_process() -> None:
+    found = spread(lambda _: (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)), range(2), None)
+    assert found[1] == (signal.SIG_IGN, signal.SIG_DFL) != found[0]
 
 
 def test_an_error_of_a_copy_is_raised_here() -> None:
@@ -113,16 +136,17 @@ def work(piece):
         time.sleep(600)
     print(os.getpid(), flush=True)
     time.sleep(2)
-spread(work, range(2), "sleeping")
+    return bytes(1_000_000)  # more than a pipe holds
+spread(work, range(100), None)
 """
 
 
-def test_a_copy_outlives_nobody_for_longer_than_its_pieces() -> None:
+def test_a_copy_outlives_nobody_for_longer_than_its_piece() -> None:
     first = subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True)
     copy = int(first.stdout.readline())
     first.kill()
     first.wait()
-    for _ in range(600):
+    for _ in range(100):
         if not os.path.exists(f"/proc/{copy}"):
             return
         time.sleep(0.1)

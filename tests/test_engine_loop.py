@@ -294,9 +294,14 @@ def test_processes_take_the_parts_of_the_one_that_needs_most(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("said", "threads", "taken", "copies"),
-    [(None, "auto", 2, 3), (None, "auto", 6, 1), (None, 2, 2, 1), ("6", "auto", None, 1)],
+    [
+        (None, "auto", 1, 6),
+        (None, "auto", 2, 1),  # a copy would wait for OpenMP's second thread for ever
+        (None, 1, 1, 1),
+        ("6", "auto", None, 1),
+    ],
 )
-def test_cores_are_left_for_copies_where_nobody_has_said_how_many_threads(
+def test_copies_take_cores_that_are_left_where_nobody_has_said_how_many_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, threads: Any, taken: int | None, copies: int
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS") if said is None else monkeypatch.setenv("OMP_NUM_THREADS", said)
@@ -307,6 +312,25 @@ def test_cores_are_left_for_copies_where_nobody_has_said_how_many_threads(
     loop = made(Noted(), Kept(tmp_path), threads=threads)
     loop._set_threads()
     assert loop.threads == taken and allowed == [copies]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    loop._set_threads()
+    assert allowed == [copies, 1]
+
+
+def test_neither_a_gpu_nor_one_of_several_processes_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    monkeypatch.setattr(looping, "cores", lambda: 2)
+    allowed = []
+    monkeypatch.setattr(looping, "allow", allowed.append)
+    several = made(Noted(), Kept(tmp_path), ranks=Beside(), threads="auto")
+    on_gpu = made(Noted(), Kept(tmp_path), threads="auto")
+    on_gpu.runtime = replace(RUNTIME, device=torch.device("cuda"))
+    on_gpu.threads = 1  # as its checkpoint from a CPU says
+    for loop in (several, on_gpu):
+        loop._set_threads()
+        assert loop.threads == 1
+    assert allowed == [1, 1]
 
 
 def test_processes_of_a_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

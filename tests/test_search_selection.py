@@ -45,10 +45,12 @@ def alone(net: Supernet, path: Path) -> list[float]:
 def test_architectures_judged_together_score_bit_for_bit_as_alone(net: Supernet, processes: int) -> None:
     paths = everything(net)
     shuffled = [paths[i] for i in np.random.default_rng(0).permutation(len(paths))]
+    own = []
     allow(processes)
-    found = judge(net).losses(shuffled)
+    found = Judge(net, PARTS, lambda part: own.append(part) or loss(net.model, part), seed=0).losses(shuffled)
     allow(1)
     assert found.tolist() == [alone(net, path) for path in shuffled]
+    assert len(own) == pytest.approx(found.size / processes, rel=0.3)  # copies have their own
     assert len(np.unique(found[:, 0])) == len(paths)
 
 
