@@ -1,4 +1,4 @@
-"""Work that copies of this process help with, on cores that it leaves idle"""
+"""Work in pieces that copies of this process help with, each on a core of its own"""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+import torch
+
 from common.progress import hush, track
 
 T = TypeVar("T")
@@ -23,8 +25,8 @@ _most = 1
 def allow(processes: int) -> None:
     """From now on work is done by so many processes, this one among them, or by MOST.
 
-    Whoever allows more than one has seen to it that this process computes with one thread and holds no GPU: neither
-    OpenMP's threads nor CUDA survive being copied, nor do libraries of other systems than Linux.
+    Whoever allows more than one has seen to it that this process holds no GPU: CUDA does not survive being copied, nor
+    do libraries of other systems than Linux.
     """
     global _most
     _most = min(MOST, processes) if sys.platform == "linux" else 1
@@ -36,6 +38,9 @@ def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> lis
     Every process does some of the pieces, copies with this one's memory as it is now: what they change is lost, only
     what ``work`` returns comes back. What a copy fails to bring is made here, so that its errors are raised here.
 
+    Where there are as many pieces as threads, every piece is computed with one thread, by however many processes, so
+    that sums are rounded alike. Fewer pieces are done here, one after the other with all threads.
+
     Args:
         work: what to do with a piece; it gives something that can be pickled.
         pieces: those that stand together are of about the same size.
@@ -45,15 +50,29 @@ def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> lis
     def done(some: Sequence[T]) -> list[R]:
         return [work(piece) for piece in (track(some, what) if what else some)]
 
+    if len(pieces) < torch.get_num_threads():
+        return done(pieces)
     count = max(1, min(_most, len(pieces)))
     found: list[Any] = [None] * len(pieces)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_one_thread())
         copies = [stack.enter_context(_copy(work, pieces[number::count])) for number in range(1, count)]
         found[::count] = done(pieces[::count])
         for number, copy in enumerate(copies, 1):
             brought = _brought(copy)
             found[number::count] = done(pieces[number::count]) if brought is None else brought
     return found
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread until the end of the block, as copies must: OpenMP's others are not copied."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

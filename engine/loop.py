@@ -12,7 +12,6 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor
 
-from common.copies import allow
 from common.errors import UserError
 from common.processor import cores
 from common.progress import track
@@ -24,7 +23,7 @@ from engine.optim import Training, memory_held, rate
 from engine.run import RunFiles, RunOptions
 from engine.runtime import Runtime, undrawn
 from engine.shortages import shortages_told
-from engine.threads import free_to_choose, settle
+from engine.threads import free_to_choose, settle, take
 
 CHECK_EVERY = 100  # steps, after which the processes of a run compare their weights
 
@@ -111,10 +110,7 @@ class Loop:
                 parts = self._batches(1)[0]
                 self.threads = settle(lambda: self.stage.rehearse(parts), most)
             self.log.info(f"threads: {self.threads} of {most}, the fastest now (threads=<number> to say otherwise)")
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        # Copies of this process take the cores that are left, where it can be copied.
-        allow(most if free and self.threads == 1 and not torch.cuda.is_initialized() else 1)
+        take(self.threads, self.runtime, most if free else 0)
 
     def _set_parts(self) -> None:
         if self.count is None:

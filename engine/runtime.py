@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from common import processor
+from common.allocator import give_back_large_tensors
 from common.copies import allow
 from common.errors import UserError
-from engine.allocator import give_back_large_tensors
+from common.products import let_the_faster_multiply
 from engine.clock import Clock
 from engine.distributed import Ranks, join, launch, local_rank
 
@@ -102,6 +103,7 @@ def start(gpu: str, seed: int, precision: str, width: int = WIDE) -> Runtime:
     if seed >= 2**63:
         raise UserError(f"seed={seed} is too large; choose one below 2^63")
     give_back_large_tensors()
+    let_the_faster_multiply()
     device = _device(gpu)
     dtype = _dtype(precision, device, width)
     if device.type == "cuda":
@@ -163,4 +165,4 @@ def _runs_bf16(device: torch.device) -> bool:
 def _multiplies_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return "amx_bf16" in processor.facts()
+    return any(units in processor.facts() for units in ("amx_bf16", "avx512_bf16"))

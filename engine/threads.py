@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 import torch
 
+from common.copies import allow
+from engine.runtime import Runtime
+
 TRIED = 3  # steps that a number of threads is judged by, after one that warms it up
 WORTH = 1.1  # more threads must be so many times as fast as fewer
 
@@ -37,6 +40,21 @@ def settle(step: Callable[[], None], most: int) -> int:
 def halves(most: int) -> list[int]:
     """``most``, half of it, and so on to 1."""
     return [most] if most == 1 else [most, *halves(most // 2)]
+
+
+def take(threads: int | None, runtime: Runtime, idle: int = 0) -> None:
+    """Compute with so many threads from now on, and work in pieces by as many processes of one.
+
+    Args:
+        threads: None for as many as there are now.
+        runtime: processes are copies of this one, where it can be copied and is the only one of its run.
+        idle: cores that nobody else is to have, for more processes.
+    """
+    if threads is None:
+        threads = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    copied = runtime.device.type == "cpu" and runtime.ranks.alone and not torch.cuda.is_initialized()
+    allow(max(threads, idle) if copied else 1)
 
 
 def free_to_choose() -> bool:

@@ -23,6 +23,7 @@ from engine.run import RunFiles, RunOptions, commit, identity, today
 from engine.runtime import Runtime, start
 from engine.shortages import allow_files, shortages_told
 from engine.stops import told_how_to_go_on
+from engine.threads import take
 from genotypes.genotype import SIDES, Genotype, load, published
 from outcome.details import DETAILS
 from readers.feature_store import difference
@@ -193,6 +194,7 @@ def evaluate(config: Config, genotype: Genotype | None, ckpt: Path, argv: Sequen
     # Scoring a run's own network adds to that run; scoring another file is a run of its own.
     options.resume = options.version is not None and options.ckpt is None
     runtime = start(options.gpu, options.seed, options.precision, width_of(ckpt))
+    take(None if options.threads == "auto" else options.threads, runtime)
     with RunFiles(options, f"{config.task.name}-{options.run}", may_resume=False, ranks=runtime.ranks) as files:
         score(config, genotype, ckpt, runtime, files, argv)
     runtime.ranks.close()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
 from common import copies, progress
 from common.copies import allow, spread
@@ -23,10 +24,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="this system's l
 
 @pytest.fixture(autouse=True)
 def three() -> Iterator[None]:
-    """Three processes at most; one again behind the test."""
+    """Three processes at most; one again behind the test, and as many threads as before."""
+    threads = torch.get_num_threads()
     allow(3)
     yield
     allow(1)
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("pieces", [0, 1, 2, 3, 4, 7, 100])
@@ -67,6 +70,42 @@ def test_a_copy_can_train_as_this_process_would() -> None:
     assert all(torch.equal(one, gradient(piece)) for piece, one in enumerate(found))
 
 
+def test_where_steps_take_two_threads_copies_take_one_each_and_so_does_this_process() -> None:
+    torch.set_num_threads(2)
+    inputs = torch.randn(600, 600)
+    inputs @ inputs  # OpenMP has a second thread from now on, for which a copy would wait for ever
+
+    def work(piece: int) -> tuple[int, int, Tensor]:
+        own = (inputs + piece).requires_grad_()
+        (own @ own).square().sum().backward()
+        return os.getpid(), torch.get_num_threads(), own.grad
+
+    found = spread(work, range(3), None)
+    assert len({process for process, *_ in found}) == 3 and {threads for _, threads, _ in found} == {1}
+    assert torch.get_num_threads() == 2
+    allow(1)  # the same numbers, whatever there is to compute them
+    alone = spread(work, range(3), None)
+    assert {(process, threads) for process, threads, _ in alone} == {(os.getpid(), 1)}
+    assert all(torch.equal(one, other) for (*_, one), (*_, other) in zip(found, alone, strict=True))
+
+
+def test_fewer_pieces_than_threads_are_done_here_with_all_threads() -> None:
+    torch.set_num_threads(2)
+    assert spread(lambda _: (os.getpid(), torch.get_num_threads()), range(1), None) == [(os.getpid(), 2)]
+    assert spread(lambda _: None, [], None) == []
+
+
+def test_an_error_here_leaves_the_threads_as_they_were() -> None:
+    torch.set_num_threads(2)
+    with pytest.raises(UserError):
+        spread(_refuse, range(2), None)
+    assert torch.get_num_threads() == 2
+
+
+def _refuse(piece: int) -> None:
+    raise UserError(f"{piece} is wrong")
+
+
 def test_what_a_copy_fails_to_bring_is_made_here() -> None:
     own = os.getpid()
 
@@ -97,8 +136,12 @@ def test_a_copy_makes_no_copies_and_shows_no_progress() -> None:
 
 
 def test_a_copy_ends_when_told_and_leaves_ctrl_c_to_this_process() -> None:
-    found = spread(lambda _: (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)), range(2), None)
-    assert found[1] == (signal.SIG_IGN, signal.SIG_DFL) != found[0]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+    try:
+        found = spread(lambda _: (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)), range(2), None)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert found[1] == (signal.SIG_IGN, signal.SIG_DFL) and found[0][0] is signal.default_int_handler
 
 
 def test_an_error_of_a_copy_is_raised_here() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from engine import loop as looping
+from engine import threads as engine_threads
 from engine.course import Course
 from engine.distributed import Ranks
 from engine.log import Silence
@@ -293,28 +294,31 @@ def test_processes_take_the_parts_of_the_one_that_needs_most(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("said", "threads", "taken", "copies"),
+    ("said", "threads", "taken", "processes"),
     [
         (None, "auto", 1, 6),
-        (None, "auto", 2, 1),  # a copy would wait for OpenMP's second thread for ever
+        (None, "auto", 2, 6),
         (None, 1, 1, 1),
-        ("6", "auto", None, 1),
+        (None, 3, 3, 3),
+        ("6", "auto", None, 6),
     ],
 )
-def test_copies_take_cores_that_are_left_where_nobody_has_said_how_many_threads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, threads: Any, taken: int | None, copies: int
+def test_work_in_pieces_takes_all_cores_or_as_many_as_were_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, threads: Any, taken: int | None, processes: int
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS") if said is None else monkeypatch.setenv("OMP_NUM_THREADS", said)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    now = [6]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: now[-1])
+    monkeypatch.setattr(torch, "set_num_threads", now.append)
     monkeypatch.setattr(looping, "settle", lambda *_: taken)
     allowed = []
-    monkeypatch.setattr(looping, "allow", allowed.append)
+    monkeypatch.setattr(engine_threads, "allow", allowed.append)
     loop = made(Noted(), Kept(tmp_path), threads=threads)
     loop._set_threads()
-    assert loop.threads == taken and allowed == [copies]
+    assert loop.threads == taken and now[-1] == (taken or 6) and allowed == [processes]
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     loop._set_threads()
-    assert allowed == [copies, 1]
+    assert allowed == [processes, 1]
 
 
 def test_neither_a_gpu_nor_one_of_several_processes_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +326,7 @@ def test_neither_a_gpu_nor_one_of_several_processes_is_copied(tmp_path: Path, mo
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
     monkeypatch.setattr(looping, "cores", lambda: 2)
     allowed = []
-    monkeypatch.setattr(looping, "allow", allowed.append)
+    monkeypatch.setattr(engine_threads, "allow", allowed.append)
     several = made(Noted(), Kept(tmp_path), ranks=Beside(), threads="auto")
     on_gpu = made(Noted(), Kept(tmp_path), threads="auto")
     on_gpu.runtime = replace(RUNTIME, device=torch.device("cuda"))
