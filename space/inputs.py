@@ -29,6 +29,11 @@ class Inputs(NamedTuple):
         """The same batch on another device."""
         return Inputs(*(None if part is None else sent(part, device) for part in self))
 
+    def over(self, images: int) -> Inputs:
+        """The same samples over so many images, of which those behind the last are the last again, in no sample."""
+        index = torch.arange(images, device=self.regions.device).clamp_(max=len(self.regions) - 1)
+        return Inputs(*(rows(part, index) for part in self[:4]), *self[4:])
+
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor on another device, without waiting for what that one is doing, which only pinned memory allows."""

@@ -15,7 +15,7 @@ from space.context import Context
 from space.geometry import Relation, normalised_boxes, relation_geometry
 from space.graphs import in_graph, readable
 from space.inputs import Inputs, rows
-from space.padding import Padding
+from space.padding import Padding, rounded
 from space.relations import Relations
 from space.text_groups import group_by_text
 
@@ -119,14 +119,16 @@ class Network(nn.Module):
             return self.backbone.encode(self.lstm(self.embedding(tokens))[0], Context(pad))
         parts = zip(tokens.split(READ_TOGETHER), pad.split(READ_TOGETHER), strict=True)
         context = Context(pad, packed=True)
-        return context.whole(self.backbone.encode(torch.cat([self._read(*part) for part in parts]), context))
+        words = torch.cat([self._read(*part) for part in parts])
+        words = F.pad(words, (0, 0, 0, context.padding.rows - len(words)))
+        return context.whole(self.backbone.encode(words, context))
 
     def _read(self, tokens: Tensor, pad: Tensor) -> Tensor:
-        """(n,T) token ids and padding, the longest last -> (R,H) states of the real words."""
+        """(n,T) token ids and padding, the longest last -> (real words,H) states."""
         longest = int((~pad[-1]).sum())
         # The LSTM runs forward only, so padding behind the words changes nothing.
         words, _ = self.lstm(self.embedding(tokens[:, :longest]))
-        return Padding(pad[:, :longest]).pack(words)
+        return Padding(pad[:, :longest]).alone(words)
 
     def encode_images(self, regions: Tensor, boxes: Tensor, image_hw: Tensor, pad: Tensor) -> Images:
         """(I,R,D) features, (I,R,4) boxes, (I,2) sizes and padding -> images ready to meet texts."""
@@ -174,6 +176,8 @@ class Network(nn.Module):
 
     def forward(self, inputs: Inputs) -> States:
         """All stages in a row."""
+        if inputs.image_index is not None and readable(inputs.image_index):
+            inputs = inputs.over(rounded(len(inputs.regions)))
         texts = self.encode_texts(inputs.tokens, inputs.tokens_pad)
         images = self.encode_images(inputs.regions, inputs.boxes, inputs.image_hw, inputs.regions_pad)
         return self.fuse(texts, images, inputs.text_index, inputs.image_index)

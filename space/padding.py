@@ -46,39 +46,67 @@ class Padding:
         """(N,P) where each position stands in the list of real ones; for padding, where some other stands."""
         return ((~self.pad).flatten().cumsum(0) - 1).clamp_(min=0).view(self.pad.shape)
 
+    @cached_property
+    def rows(self) -> int:
+        """R of packed states: the real positions, rounded up by an eighth at most."""
+        return rounded(len(self.real)) if self.some else self.pad.numel()
+
+    def alone(self, x: Tensor) -> Tensor:
+        """(N,P,H) -> (real positions,H)."""
+        return _Pack.apply(x, self.real, len(self.real)) if self.some else x.flatten(0, 1)
+
     def pack(self, x: Tensor) -> Tensor:
-        """(N,P,H) -> (R,H), the real positions."""
-        return _Pack.apply(x, self.real) if self.some else x.flatten(0, 1)
+        """(N,P,H) -> (R,H), the real positions and zeros behind them."""
+        return _Pack.apply(x, self.real, self.rows) if self.some else x.flatten(0, 1)
 
     def spread(self, x: Tensor) -> Tensor:
         """(R,H) -> (N,P,H) with copies of others at padding, whose gradients are not looked at."""
         return (_Spread.apply(x, self.places, self.real) if self.some else x).view(*self.pad.shape, -1)
 
 
+def rounded(rows: int) -> int:
+    """So many rows or a few more, so that few numbers of them occur.
+
+    Every batch has another number of words, and oneDNN plans every product of new sizes anew, which takes as long as
+    the product itself where networks are narrow; it remembers a thousand plans.
+    """
+    step = 1 << max(0, rows.bit_length() - 4)
+    return -(-rows // step) * step
+
+
 class _Pack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, real: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, real: Tensor, rows: int) -> Tensor:
         ctx.save_for_backward(real)
         ctx.shape = x.shape
-        return x.flatten(0, 1).index_select(0, real)
+        return _selected(x.flatten(0, 1), real, rows)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (real,) = ctx.saved_tensors
         whole = gradient.new_zeros(ctx.shape)
-        whole.view(-1, ctx.shape[-1]).index_copy_(0, real, gradient)
-        return whole, None
+        whole.view(-1, ctx.shape[-1]).index_copy_(0, real, gradient[: len(real)])
+        return whole, None, None
 
 
 class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, places: Tensor, real: Tensor) -> Tensor:
         ctx.save_for_backward(real)
+        ctx.rows = len(x)
         return x.index_select(0, places.flatten())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (real,) = ctx.saved_tensors
-        return gradient.index_select(0, real), None, None
+        return _selected(gradient, real, ctx.rows), None, None
+
+
+def _selected(x: Tensor, chosen: Tensor, rows: int) -> Tensor:
+    """(N,H) -> (rows,H), the chosen ones and zeros behind them."""
+    found = x.new_empty(rows, x.shape[-1])
+    torch.index_select(x, 0, chosen, out=found[: len(chosen)])
+    found[len(chosen) :] = 0
+    return found

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from space.by_hand import feed_forward, residual_norm
 from space.dropout import drop
-from space.padding import Padding
+from space.padding import Padding, rounded
 from space.weigh import weigh, weigh_folded
 
 HEADS, WIDTH = 2, 8
@@ -152,17 +152,29 @@ def test_weights_that_do_not_learn_cost_no_gradient(name: str) -> None:
     assert taken[1] < 0.8 * taken[0]
 
 
-@pytest.mark.parametrize("lengths", [[3, 1, 5, 2], [4, 4]])
+def test_few_numbers_of_rows_occur_and_none_is_an_eighth_too_large() -> None:
+    for rows in range(1, 3000):
+        assert rows <= rounded(rows) <= rows * 9 / 8
+    assert [rounded(rows) for rows in (1, 15, 16, 17, 511, 513)] == [1, 15, 16, 18, 512, 576]
+    assert len({rounded(rows) for rows in range(512, 1024)}) == 9
+
+
+@pytest.mark.parametrize("lengths", [[3, 1, 5, 2], [4, 4], [9, 12, 1], [1]])
 def test_states_without_padding_come_back_where_they_were(lengths: list[int]) -> None:
     pad = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
     padding = Padding(pad)
     x = numbers(*pad.shape, WIDTH)
-    packed = padding.pack(x)
-    assert packed.shape == (sum(lengths), WIDTH) and torch.equal(packed, x[~pad])
+    packed, real = padding.pack(x), sum(lengths)
+    assert packed.shape == (padding.rows, WIDTH) and torch.equal(padding.alone(x), x[~pad])
+    assert torch.equal(packed[:real], x[~pad]) and not packed[real:].any()
     assert torch.equal(padding.spread(packed)[~pad], x[~pad])
     weight = torch.randn(x.shape, dtype=torch.float64).masked_fill(pad[..., None], 0)
-    (of_x,) = torch.autograd.grad((padding.spread(packed) * weight).sum(), x)
-    assert torch.equal(of_x, weight)
+    packed, spread = packed.detach().requires_grad_(), padding.spread
+    (of_packed,) = torch.autograd.grad((spread(packed) * weight).sum(), packed)
+    assert torch.equal(of_packed[:real], weight[~pad]) and not of_packed[real:].any()
+    for pack in (padding.pack, padding.alone):
+        (of_x,) = torch.autograd.grad((spread(pack(x)) * weight).sum(), x)
+        assert torch.equal(of_x, weight)
     hidden = torch.zeros(pad.shape) if padding.bias is None else padding.bias[:, 0, 0]
     assert torch.equal(hidden < 0, pad) and (padding.bias is None) == (not pad.any())
     assert torch.equal(F.softmax(hidden, -1) == 0, pad)

@@ -38,6 +38,21 @@ def test_shared_rows_equal_repeated_rows() -> None:
     torch.testing.assert_close(shared, net(repeated), atol=1e-5, rtol=1e-5)
 
 
+def test_images_behind_the_last_are_in_no_sample() -> None:
+    net, batch = fixed(ENCODER, DECODER), inputs()
+    shared = batch._replace(image_index=torch.tensor([0, 2, 1]))
+    wider = shared.over(7)
+    assert [len(part) for part in wider[:4]] == [7] * 4 and wider[4:] == shared[4:]
+    assert all(torch.equal(part[:3], own) for part, own in zip(wider[:4], batch[:4], strict=True))
+    torch.testing.assert_close(net(shared), net(wider), atol=1e-5, rtol=1e-5)
+    many = Inputs(*(part[torch.arange(17) % 3] for part in batch[:4]), *batch[4:6], torch.tensor([0, 16, 1]))
+    torch.testing.assert_close(
+        net(many), net(batch._replace(image_index=torch.tensor([0, 1, 1]))), atol=1e-5, rtol=1e-5
+    )
+    (of_first,) = torch.autograd.grad(net(many).sum(), net.network.region_projection.bias)
+    assert of_first.isfinite().all()
+
+
 def test_texts_of_similar_length_together_equal_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     network = fixed(("self_att_64", "std_conv_3"), DECODER).network
     g = torch.Generator().manual_seed(0)
