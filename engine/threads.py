@@ -12,7 +12,7 @@ import torch
 from common.copies import allow
 from engine.runtime import Runtime
 
-TRIED = 3  # steps that a number of threads is judged by, after one that warms it up
+TRIED, FOR = 3, 0.5  # steps that a number of threads is judged by at least, after one that warms it up, and seconds
 WORTH = 1.1  # more threads must be so many times as fast as fewer
 
 
@@ -65,8 +65,8 @@ def free_to_choose() -> bool:
 def _seconds(step: Callable[[], None], threads: int) -> float:
     torch.set_num_threads(threads)
     step()
-    taken = []
-    for _ in range(TRIED):
+    taken: list[float] = []
+    while len(taken) < TRIED or sum(taken) < FOR:
         began = time.perf_counter()
         step()
         taken.append(time.perf_counter() - began)

@@ -43,6 +43,20 @@ def test_the_fewest_that_are_about_as_fast_as_any(
     assert used == tried
 
 
+def test_short_steps_are_judged_by_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, now = {"time": 0.0, "steps": 0}, {}
+
+    def step() -> None:
+        clock["steps"] += 1
+        disturbed = now["threads"] == 2 and clock["steps"] < 6  # something else runs for a moment
+        clock["time"] += 0.05 if disturbed else 0.03 if now["threads"] == 1 else 0.02
+
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: now.update(threads=number))
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock["time"])
+    assert threads.settle(step, 2) == 2
+    assert clock["time"] < 2
+
+
 def test_who_says_a_number_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     monkeypatch.delenv("OMP_NUM_THREADS")

@@ -46,9 +46,8 @@ def test_images_behind_the_last_are_in_no_sample() -> None:
     assert all(torch.equal(part[:3], own) for part, own in zip(wider[:4], batch[:4], strict=True))
     torch.testing.assert_close(net(shared), net(wider), atol=1e-5, rtol=1e-5)
     many = Inputs(*(part[torch.arange(17) % 3] for part in batch[:4]), *batch[4:6], torch.tensor([0, 16, 1]))
-    torch.testing.assert_close(
-        net(many), net(batch._replace(image_index=torch.tensor([0, 1, 1]))), atol=1e-5, rtol=1e-5
-    )
+    alike = batch._replace(image_index=torch.tensor([0, 1, 1]))
+    torch.testing.assert_close(net(many), net(alike), atol=1e-5, rtol=1e-5)
     (of_first,) = torch.autograd.grad(net(many).sum(), net.network.region_projection.bias)
     assert of_first.isfinite().all()
 
