@@ -19,17 +19,18 @@ from common.progress import hush, track
 T = TypeVar("T")
 R = TypeVar("R")
 MOST = 8  # processes; every one of them takes the memory of a batch
-_most = 1
+_most = 0
 
 
 def allow(processes: int) -> None:
-    """From now on work is done by so many processes, this one among them, or by MOST.
+    """From now on work is done by so many processes, this one among them, or by MOST; 0 for this one, with its threads.
 
-    Whoever allows more than one has seen to it that this process holds no GPU: CUDA does not survive being copied, nor
-    do libraries of other systems than Linux.
+    Whoever allows any has seen to it that this process holds no GPU: CUDA does not survive being copied, nor do
+    libraries of other systems than Linux. OpenMP's threads do not either, so that copies and this process, as long as
+    they work together, compute with one each.
     """
     global _most
-    _most = min(MOST, processes) if sys.platform == "linux" else 1
+    _most = min(MOST, processes) if sys.platform == "linux" else 0
 
 
 def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> list[R]:
@@ -38,8 +39,9 @@ def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> lis
     Every process does some of the pieces, copies with this one's memory as it is now: what they change is lost, only
     what ``work`` returns comes back. What a copy fails to bring is made here, so that its errors are raised here.
 
-    Where there are as many pieces as threads, every piece is computed with one thread, by however many processes, so
-    that sums are rounded alike. Fewer pieces are done here, one after the other with all threads.
+    Where processes are allowed, even one, and there are as many pieces as threads, every piece is computed with one
+    thread, so that sums are rounded alike however many processes there are. Otherwise all pieces are done here, one
+    after the other with all threads.
 
     Args:
         work: what to do with a piece; it gives something that can be pickled.
@@ -50,9 +52,9 @@ def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> lis
     def done(some: Sequence[T]) -> list[R]:
         return [work(piece) for piece in (track(some, what) if what else some)]
 
-    if len(pieces) < torch.get_num_threads():
+    count = min(_most, len(pieces))
+    if not count or len(pieces) < torch.get_num_threads():
         return done(pieces)
-    count = max(1, min(_most, len(pieces)))
     found: list[Any] = [None] * len(pieces)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_one_thread())
@@ -66,7 +68,7 @@ def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> lis
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute with one thread until the end of the block, as copies must: OpenMP's others are not copied."""
+    """Compute with one thread until the end of the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -105,7 +107,7 @@ def _serve(parent: int, ours: Connection, theirs: Connection, work: Callable[[T]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ours.close()  # or sending would wait for this very process to receive
-    allow(1)
+    allow(1)  # as this process would do it
     hush()
     found = []
     # Whoever waits for this one does its work again, and says what is wrong.

@@ -1,4 +1,4 @@
-"""A bound on what reading a file may take: formats can claim more than any machine has, in a few bytes."""
+"""How much memory there is, and a bound on what reading a file may take: formats can claim more in a few bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from pathlib import Path
 
 # What an honest file of containers and numbers becomes in memory is some ten times as large.
 TIMES, AT_LEAST = 64, 2**28
-_PAGES = Path("/proc/self/statm")
+_PAGES, _MACHINE = Path("/proc/self/statm"), Path("/proc/meminfo")
+
+
+def free() -> int:
+    """Bytes that the machine could still give; 0 where the system does not tell."""
+    if not _MACHINE.exists():
+        return 0
+    lines = _MACHINE.read_text(encoding="utf-8").splitlines()
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), 0)
+
+
+def peak() -> int:
+    """Bytes that this process has held at most, on Linux."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @contextlib.contextmanager

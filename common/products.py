@@ -17,17 +17,20 @@ LOST = 1e-5  # of the largest number: bf16 loses a thousandth, fp32 some ten mil
 def let_the_faster_multiply() -> None:
     """Let oneDNN multiply matrices of fp32 instead of MKL on AMD's processors with AVX-512, to the same precision.
 
-    MKL makes do with AVX2 there: 110 GFLOP/s on a core of Zen 5, where oneDNN comes to 250 (docs/performance.md). Torch
-    asks oneDNN only where products may be rounded to bf16, which oneDNN does in matrix units alone, and these
-    processors have none. Should one of its kernels round after all, nothing is changed.
+    MKL makes do with AVX2 there (docs/performance.md). Torch asks oneDNN only where products may be rounded to bf16,
+    which oneDNN does in matrix units alone, and these processors have none. Should one of its kernels round after all,
+    nothing is changed, nor where somebody has chosen. From then on torch refuses the older
+    ``torch.get_float32_matmul_precision``, which has no word for this.
     """
     choice = _choice()
-    if choice is None or not _left_to_mkl(processor.facts()) or choice.fp32_precision == "bf16":
+    if choice is None or not _left_to_mkl(processor.facts()) or choice.fp32_precision != "none":
         return
-    before = choice.fp32_precision
-    choice.fp32_precision = "bf16"
-    if _lost() > LOST:
-        choice.fp32_precision = before
+    choice.fp32_precision, lost = "bf16", LOST
+    try:
+        lost = _lost()
+    finally:
+        if lost >= LOST:
+            choice.fp32_precision = "none"
 
 
 @contextlib.contextmanager
@@ -38,7 +41,7 @@ def as_torch_comes() -> Iterator[None]:
         yield
         return
     before = choice.fp32_precision
-    choice.fp32_precision = "none"
+    choice.fp32_precision = "ieee"
     try:
         yield
     finally:

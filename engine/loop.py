@@ -110,6 +110,8 @@ class Loop:
                 parts = self._batches(1)[0]
                 self.threads = settle(lambda: self.stage.rehearse(parts), most)
             self.log.info(f"threads: {self.threads} of {most}, the fastest now (threads=<number> to say otherwise)")
+        if self.threads is None and on_cpu:
+            self.threads = most
         take(self.threads, self.runtime, most if free else 0)
 
     def _set_parts(self) -> None:

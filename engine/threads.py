@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 
 from common.copies import allow
+from common.memory import free, peak
 from engine.runtime import Runtime
 
 TRIED, FOR = 3, 0.5  # steps that a number of threads is judged by at least, after one that warms it up, and seconds
@@ -42,19 +43,20 @@ def halves(most: int) -> list[int]:
     return [most] if most == 1 else [most, *halves(most // 2)]
 
 
-def take(threads: int | None, runtime: Runtime, idle: int = 0) -> None:
-    """Compute with so many threads from now on, and work in pieces by as many processes of one.
+def take(threads: int | None, runtime: Runtime, cores: int = 0) -> None:
+    """Compute with so many threads from now on, and work in pieces by as many processes, for which there is memory.
 
     Args:
         threads: None for as many as there are now.
-        runtime: processes are copies of this one, where it can be copied and is the only one of its run.
-        idle: cores that nobody else is to have, for more processes.
+        runtime: whose process is copied for them, if it is on a CPU and the only one of its run.
+        cores: take so many processes at least.
     """
     if threads is None:
         threads = torch.get_num_threads()
     torch.set_num_threads(threads)
     copied = runtime.device.type == "cpu" and runtime.ranks.alone and not torch.cuda.is_initialized()
-    allow(max(threads, idle) if copied else 1)
+    # A copy shares this one's memory, and takes as much again at the very most.
+    allow(min(max(threads, cores), 1 + free() // peak()) if copied else 0)
 
 
 def free_to_choose() -> bool:

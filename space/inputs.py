@@ -31,6 +31,8 @@ class Inputs(NamedTuple):
 
     def over(self, images: int) -> Inputs:
         """The same samples over so many images, of which those behind the last are the last again, in no sample."""
+        if images == len(self.regions):
+            return self
         index = torch.arange(images, device=self.regions.device).clamp_(max=len(self.regions) - 1)
         return Inputs(*(rows(part, index) for part in self[:4]), *self[4:])
 

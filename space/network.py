@@ -120,7 +120,8 @@ class Network(nn.Module):
         parts = zip(tokens.split(READ_TOGETHER), pad.split(READ_TOGETHER), strict=True)
         context = Context(pad, packed=True)
         words = torch.cat([self._read(*part) for part in parts])
-        words = F.pad(words, (0, 0, 0, context.padding.rows - len(words)))
+        if context.padding.rows > len(words):
+            words = F.pad(words, (0, 0, 0, context.padding.rows - len(words)))
         return context.whole(self.backbone.encode(words, context))
 
     def _read(self, tokens: Tensor, pad: Tensor) -> Tensor:

@@ -95,6 +95,12 @@ def test_fewer_pieces_than_threads_are_done_here_with_all_threads() -> None:
     assert spread(lambda _: None, [], None) == []
 
 
+def test_where_none_is_allowed_this_process_works_with_all_threads() -> None:
+    torch.set_num_threads(2)
+    allow(0)
+    assert set(spread(lambda _: (os.getpid(), torch.get_num_threads()), range(5), None)) == {(os.getpid(), 2)}
+
+
 def test_an_error_here_leaves_the_threads_as_they_were() -> None:
     torch.set_num_threads(2)
     with pytest.raises(UserError):

@@ -17,8 +17,10 @@ needs_choice = pytest.mark.skipif(CHOICE is None, reason="this torch leaves no c
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    """The choice as it was, behind the test."""
+    """The choice as it was, behind the test; without one until then."""
     before = getattr(CHOICE, "fp32_precision", None)
+    if CHOICE is not None:
+        CHOICE.fp32_precision = "none"
     yield
     if CHOICE is not None:
         CHOICE.fp32_precision = before
@@ -47,12 +49,26 @@ def test_onednn_multiplies_on_amd_processors_with_avx_512(
 
 
 @needs_choice
-def test_whoever_chose_bf16_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    CHOICE.fp32_precision = "bf16"
+@pytest.mark.parametrize("chosen", ["ieee", "bf16"])
+def test_whoever_has_chosen_keeps_it(monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
+    CHOICE.fp32_precision = chosen
     monkeypatch.setattr(processor, "facts", lambda: ZEN_5)
-    monkeypatch.setattr(products, "_lost", lambda: 4e-3)
+    monkeypatch.setattr(products, "_lost", lambda: 4e-3 if chosen == "bf16" else 5e-7)
     products.let_the_faster_multiply()
-    assert CHOICE.fp32_precision == "bf16"
+    assert CHOICE.fp32_precision == chosen
+
+
+@needs_choice
+def test_where_it_cannot_be_looked_at_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> float:
+        raise MemoryError
+
+    CHOICE.fp32_precision = "none"
+    monkeypatch.setattr(processor, "facts", lambda: ZEN_5)
+    monkeypatch.setattr(products, "_lost", full)
+    with pytest.raises(MemoryError):
+        products.let_the_faster_multiply()
+    assert CHOICE.fp32_precision == "none"
 
 
 @needs_choice
@@ -63,7 +79,7 @@ def test_torchs_own_library_for_a_while() -> None:
     def inside() -> str:
         return CHOICE.fp32_precision
 
-    assert [inside(), inside(), CHOICE.fp32_precision] == ["none", "none", "bf16"]
+    assert [inside(), inside(), CHOICE.fp32_precision] == ["ieee", "ieee", "bf16"]
 
 
 def test_a_torch_without_the_choice_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

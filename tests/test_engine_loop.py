@@ -300,7 +300,7 @@ def test_processes_take_the_parts_of_the_one_that_needs_most(tmp_path: Path) -> 
         (None, "auto", 2, 6),
         (None, 1, 1, 1),
         (None, 3, 3, 3),
-        ("6", "auto", None, 6),
+        ("6", "auto", 6, 6),
     ],
 )
 def test_work_in_pieces_takes_all_cores_or_as_many_as_were_said(
@@ -311,14 +311,27 @@ def test_work_in_pieces_takes_all_cores_or_as_many_as_were_said(
     monkeypatch.setattr(torch, "get_num_threads", lambda: now[-1])
     monkeypatch.setattr(torch, "set_num_threads", now.append)
     monkeypatch.setattr(looping, "settle", lambda *_: taken)
+    monkeypatch.setattr(engine_threads, "free", lambda: 100)
+    monkeypatch.setattr(engine_threads, "peak", lambda: 10)
     allowed = []
     monkeypatch.setattr(engine_threads, "allow", allowed.append)
     loop = made(Noted(), Kept(tmp_path), threads=threads)
     loop._set_threads()
-    assert loop.threads == taken and now[-1] == (taken or 6) and allowed == [processes]
+    assert loop.threads == taken == now[-1] and allowed == [processes]
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     loop._set_threads()
-    assert allowed == [processes, 1]
+    assert allowed == [processes, 0]
+
+
+def test_there_are_as_many_copies_as_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = []
+    monkeypatch.setattr(engine_threads, "allow", allowed.append)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(engine_threads, "peak", lambda: 10)
+    for free in (0, 9, 10, 25, 1000):
+        monkeypatch.setattr(engine_threads, "free", lambda free=free: free)
+        engine_threads.take(4, RUNTIME)
+    assert allowed == [1, 1, 2, 3, 4]
 
 
 def test_neither_a_gpu_nor_one_of_several_processes_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +347,7 @@ def test_neither_a_gpu_nor_one_of_several_processes_is_copied(tmp_path: Path, mo
     for loop in (several, on_gpu):
         loop._set_threads()
         assert loop.threads == 1
-    assert allowed == [1, 1]
+    assert allowed == [0, 0]
 
 
 def test_processes_of_a_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,6 +191,22 @@ def test_bf16_is_taken_where_it_pays(
     assert (start("cpu", 0, precision, width).dtype == torch.bfloat16) is bf16
 
 
+@pytest.mark.parametrize(
+    ("flags", "multiplies"),
+    [("avx2 avx512f", False), ("avx512f avx512_bf16", True), ("avx512_bf16 amx_bf16 amx_tile", True), ("", False)],
+)
+def test_processors_that_multiply_bf16_say_so(monkeypatch: pytest.MonkeyPatch, flags: str, multiplies: bool) -> None:
+    monkeypatch.setattr(runtime.processor, "facts", lambda: f"flags : fpu {flags}")
+    assert runtime._multiplies_bf16(torch.device("cpu")) is multiplies
+
+
+def test_whoever_starts_lets_the_faster_library_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(runtime, "let_the_faster_multiply", lambda: asked.append(True))
+    start("cpu", 0, "fp32")
+    assert asked == [True]
+
+
 def test_bf16_that_is_not_to_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "_runs_bf16", lambda device: False)
     with pytest.raises(UserError, match="this one has neither; leave it out"):

@@ -48,8 +48,21 @@ def test_images_behind_the_last_are_in_no_sample() -> None:
     many = Inputs(*(part[torch.arange(17) % 3] for part in batch[:4]), *batch[4:6], torch.tensor([0, 16, 1]))
     alike = batch._replace(image_index=torch.tensor([0, 1, 1]))
     torch.testing.assert_close(net(many), net(alike), atol=1e-5, rtol=1e-5)
-    (of_first,) = torch.autograd.grad(net(many).sum(), net.network.region_projection.bias)
-    assert of_first.isfinite().all()
+    learning = list(net.parameters())
+    found = [torch.autograd.grad(net(one).square().sum(), learning, allow_unused=True) for one in (many, alike)]
+    for ours, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(ours, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_few_numbers_of_images_go_through_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, batch, seen = fixed(ENCODER, DECODER), inputs(), []
+    encode = net.network.encode_images
+    monkeypatch.setattr(net.network, "encode_images", lambda *parts: seen.append(len(parts[0])) or encode(*parts))
+    many = Inputs(*(part[torch.arange(17) % 3] for part in batch[:4]), *batch[4:6])
+    net(many._replace(image_index=torch.tensor([0, 16, 1])))
+    text = torch.arange(17) % 3
+    net(many._replace(text_index=text))
+    assert seen == [18, 17] and batch.over(3) is batch
 
 
 def test_texts_of_similar_length_together_equal_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
