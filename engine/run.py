@@ -43,8 +43,8 @@ class RunOptions:
         precision: fp32, bf16, fp16 (on GPUs), or auto: bf16 where the hardware multiplies it natively, on a CPU from a
             width of 256.
         checkpoints: so many of the newest are kept to go on from, should the disk damage the last.
-        threads: on a CPU; auto takes OMP_NUM_THREADS or measures what is fastest now, and all where nothing is trained. A
-            run that goes on keeps its own.
+        threads: on a CPU; auto takes OMP_NUM_THREADS, or measures what is fastest now, or takes all where nothing is
+            trained. A run that goes on keeps its own.
         logs: folder for everything a run writes.
         allow_leak: go on though images are trained on and tested; it is recorded in every number written from then on.
     """

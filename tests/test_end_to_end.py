@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from browser import check_pages, numbers_of
 
 from common.errors import UserError
@@ -179,9 +180,13 @@ def test_scoring_adds_and_never_overwrites(demo: Path) -> None:
     retrain([*command, "--geno=a.json"])
     results = Path("logs/ckpts/result_test")
     trained = (results / "metrics_run.json").read_text()
-    retrain([*command, "--run=val"])
+    try:
+        retrain([*command, "--run=val", "--threads=2"])
+    finally:
+        torch.set_num_threads(1)
     assert (results / "metrics_run.json").read_text() == trained
-    assert json.loads((results / "metrics_run_val.json").read_text())["metrics"].keys() == {"val"}
+    scored = json.loads((results / "metrics_run_val.json").read_text())
+    assert scored["metrics"].keys() == {"val"} and scored["threads"] == 2
     with pytest.raises(UserError, match="a run named 'run' exists under logs; choose another VERSION"):
         retrain([*command, "--run=val", "--ckpt=logs/ckpts/run/best.pt"])
     found = Path("genotypes/searched/itm/new.json")
