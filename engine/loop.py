@@ -111,7 +111,7 @@ class Loop:
                 self.threads = settle(lambda: self.stage.rehearse(parts), most)
             self.log.info(f"threads: {self.threads} of {most}, the fastest now (threads=<number> to say otherwise)")
         if self.threads is None and on_cpu:
-            self.threads = most
+            self.threads = most  # kept with the run, as what was measured is
         take(self.threads, self.runtime, most if free else 0)
 
     def _set_parts(self) -> None:

@@ -67,8 +67,8 @@ class Padding:
 def rounded(rows: int) -> int:
     """So many rows or a few more, so that few numbers of them occur.
 
-    Every batch has another number of words, and oneDNN plans every product of new sizes anew, which takes as long as
-    the product itself where networks are narrow; it remembers a thousand plans.
+    Every batch has another number of words and of images, and oneDNN plans every product of new sizes, which takes as
+    long as the product itself where networks are narrow; it remembers a thousand plans.
     """
     step = 1 << max(0, rows.bit_length() - 4)
     return -(-rows // step) * step
