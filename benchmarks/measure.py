@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.products import as_torch_comes
 from engine.runtime import Runtime
 
 
@@ -136,7 +135,7 @@ def _compare(
     clock = time.process_time if row.threads else time.perf_counter
     difference = row.check()
     flops, memory = {}, {}
-    sides = {"ours": row.ours, "textbook": as_torch_comes()(row.textbook)}
+    sides = {"ours": row.ours, "textbook": row.textbook}
     needed = sum(seconds(work, device)[0] for work in sides.values()) * (turns + 2)
     if time.monotonic() + needed > deadline:
         raise TooLong(f"would take {needed:.0f} s, more than is left of its minutes")

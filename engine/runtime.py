@@ -14,7 +14,6 @@ from common import processor
 from common.allocator import give_back_large_tensors
 from common.copies import allow
 from common.errors import UserError
-from common.products import let_the_faster_multiply
 from engine.clock import Clock
 from engine.distributed import Ranks, join, launch, local_rank
 
@@ -103,7 +102,6 @@ def start(gpu: str, seed: int, precision: str, width: int = WIDE) -> Runtime:
     if seed >= 2**63:
         raise UserError(f"seed={seed} is too large; choose one below 2^63")
     give_back_large_tensors()
-    let_the_faster_multiply()
     device = _device(gpu)
     dtype = _dtype(precision, device, width)
     if device.type == "cuda":

@@ -200,13 +200,6 @@ def test_processors_that_multiply_bf16_say_so(monkeypatch: pytest.MonkeyPatch, f
     assert runtime._multiplies_bf16(torch.device("cpu")) is multiplies
 
 
-def test_whoever_starts_lets_the_faster_library_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(runtime, "let_the_faster_multiply", lambda: asked.append(True))
-    start("cpu", 0, "fp32")
-    assert asked == [True]
-
-
 def test_bf16_that_is_not_to_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "_runs_bf16", lambda device: False)
     with pytest.raises(UserError, match="this one has neither; leave it out"):
