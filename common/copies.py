@@ -14,16 +14,17 @@ from typing import Any, TypeVar
 
 import torch
 
+from common.memory import free, peak
 from common.progress import hush, track
 
 T = TypeVar("T")
 R = TypeVar("R")
-MOST = 8  # processes; every one of them takes the memory of a batch
+MOST = 8  # processes
 _most = 0
 
 
 def allow(processes: int) -> None:
-    """From now on work is done by so many processes, this one among them, or by MOST; 0 for this one, with its threads.
+    """From now on work is done by so many processes at most, this one among them; 0 for this one, with its threads.
 
     Whoever allows any has seen to it that this process holds no GPU: CUDA does not survive being copied, nor do
     libraries of other systems than Linux. OpenMP's threads do not either, so that copies and this process, as long as
@@ -40,8 +41,8 @@ def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> lis
     what ``work`` returns comes back. What a copy fails to bring is made here, so that its errors are raised here.
 
     Where processes are allowed, even one, and there are as many pieces as threads, every piece is computed with one
-    thread, so that sums are rounded alike however many processes there are. Otherwise all pieces are done here, one
-    after the other with all threads.
+    thread, so that sums are rounded alike however many processes there are, which is as many as there is memory for.
+    Otherwise all pieces are done here, one after the other with all threads.
 
     Args:
         work: what to do with a piece; it gives something that can be pickled.
@@ -55,6 +56,8 @@ def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> lis
     count = min(_most, len(pieces))
     if not count or len(pieces) < torch.get_num_threads():
         return done(pieces)
+    # A copy shares this one's memory, and takes as much again at the very most.
+    count = min(count, 1 + free() // peak())
     found: list[Any] = [None] * len(pieces)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_one_thread())
@@ -107,7 +110,7 @@ def _serve(parent: int, ours: Connection, theirs: Connection, work: Callable[[T]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ours.close()  # or sending would wait for this very process to receive
-    allow(1)  # as this process would do it
+    allow(1)  # work in pieces within a piece is computed as this process would
     hush()
     found = []
     # Whoever waits for this one does its work again, and says what is wrong.

@@ -1,4 +1,4 @@
-"""How many threads a run on a CPU computes with: what is fastest on the machine as it is now."""
+"""How many threads a run on a CPU computes with, what is fastest on the machine as it is now, and its copies."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable
 import torch
 
 from common.copies import allow
-from common.memory import free, peak
 from engine.runtime import Runtime
 
-TRIED, FOR = 3, 0.5  # steps that a number of threads is judged by at least, after one that warms it up, and seconds
+TRIED = 3  # steps that a number of threads is judged by at least, after one that warms it up
+FOR = 0.5  # seconds of such steps, at least
 WORTH = 1.1  # more threads must be so many times as fast as fewer
 
 
@@ -44,7 +44,7 @@ def halves(most: int) -> list[int]:
 
 
 def take(threads: int | None, runtime: Runtime, cores: int = 0) -> None:
-    """Compute with so many threads from now on, and work in pieces by as many processes, for which there is memory.
+    """Compute with so many threads from now on, and work in pieces by as many processes.
 
     Args:
         threads: None for as many as there are now.
@@ -55,8 +55,7 @@ def take(threads: int | None, runtime: Runtime, cores: int = 0) -> None:
         threads = torch.get_num_threads()
     torch.set_num_threads(threads)
     copied = runtime.device.type == "cpu" and runtime.ranks.alone and not torch.cuda.is_initialized()
-    # A copy shares this one's memory, and takes as much again at the very most.
-    allow(min(max(threads, cores), 1 + free() // peak()) if copied else 0)
+    allow(max(threads, cores) if copied else 0)
 
 
 def free_to_choose() -> bool:

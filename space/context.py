@@ -17,7 +17,7 @@ from space.text_groups import TextGroup
 
 @dataclass(frozen=True)
 class Context:
-    """The surroundings of a block whose input is x: (B,N,H), or (R,H) where only real positions are kept.
+    """The surroundings of a block whose input is x: (B,N,H), or (R,H) where no padding is kept but some zeros.
 
     Text states and box relations are kept once per text and once per image, so that an operation can work on shared
     ones once and expand what it made of them to samples afterwards (``rows`` in space/inputs.py), or go through the
@@ -31,7 +31,7 @@ class Context:
     text_groups: list[TextGroup] | None = None  # the same as text_index, as groups of samples; None where none share
     relations: Relations | None = None  # between the regions of I images; None unless a block reads boxes
     image_index: Tensor | None = None  # (B,) row of ``relations`` for every sample; None = row b
-    packed: bool = False  # whether x has only the real positions, row after row
+    packed: bool = False  # whether x has only the real positions, row after row, and zeros behind
 
     @cached_property
     def padding(self) -> Padding:
@@ -45,7 +45,7 @@ class Context:
 
     @cached_property
     def words(self) -> Tensor:
-        """(R,H) states of the real words of all texts; where none can be told, of all."""
+        """(R,H) states of the real words of all texts and zeros behind; where none can be told, of all."""
         # A candidate that runs without a graph may be the first to ask, and others need one.
         with torch.set_grad_enabled(self.text.requires_grad):
             return self.text_padding.pack(self.text) if readable(self.text) else self.text.flatten(0, 1)

@@ -38,7 +38,7 @@ class Padding:
 
     @cached_property
     def real(self) -> Tensor:
-        """(R,) the real positions, counted through all rows."""
+        """The real positions, counted through all rows; no more than R."""
         return (~self.pad).flatten().nonzero().squeeze(1)
 
     @cached_property
@@ -48,7 +48,7 @@ class Padding:
 
     @cached_property
     def rows(self) -> int:
-        """R of packed states: the real positions, rounded up by an eighth at most."""
+        """R of packed states: as many as real positions, or ``rounded``."""
         return rounded(len(self.real)) if self.some else self.pad.numel()
 
     def alone(self, x: Tensor) -> Tensor:
@@ -65,11 +65,13 @@ class Padding:
 
 
 def rounded(rows: int) -> int:
-    """So many rows or a few more, so that few numbers of them occur.
+    """So many rows or, where a CPU multiplies bf16, up to an eighth more, so that few numbers of them occur.
 
-    Every batch has another number of words and of images, and oneDNN plans every product of new sizes, which takes as
-    long as the product itself where networks are narrow; it remembers a thousand plans.
+    Every batch has another number of words and of images, and oneDNN, which multiplies then, plans every product of new
+    sizes, which takes as long as the product itself where networks are narrow; it remembers a thousand plans.
     """
+    if not torch.is_autocast_enabled("cpu"):
+        return rows
     step = 1 << max(0, rows.bit_length() - 4)
     return -(-rows // step) * step
 

@@ -24,11 +24,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="this system's l
 
 @pytest.fixture(autouse=True)
 def three() -> Iterator[None]:
-    """Three processes at most; one again behind the test, and as many threads as before."""
+    """Three processes at most; none behind the test, and as many threads as before."""
     threads = torch.get_num_threads()
     allow(3)
     yield
-    allow(1)
+    allow(0)
     torch.set_num_threads(threads)
 
 
@@ -43,6 +43,17 @@ def test_every_piece_is_done_once_and_in_order(pieces: int) -> None:
 def test_alone_nobody_is_copied() -> None:
     allow(1)
     assert set(spread(lambda _: os.getpid(), range(5), "counting")) == {os.getpid()}
+
+
+@pytest.mark.parametrize(("free", "processes"), [(0, 1), (9, 1), (10, 2), (25, 3), (1000, 3)])
+def test_there_are_as_many_copies_as_there_is_memory_for_now(
+    monkeypatch: pytest.MonkeyPatch, free: int, processes: int
+) -> None:
+    monkeypatch.setattr(copies, "peak", lambda: 10)
+    monkeypatch.setattr(copies, "free", lambda: free)
+    torch.set_num_threads(2)
+    found = spread(lambda _: (os.getpid(), torch.get_num_threads()), range(6), None)
+    assert len({process for process, _ in found}) == processes and {threads for _, threads in found} == {1}
 
 
 def test_what_a_copy_changes_is_lost_and_what_it_returns_is_whole() -> None:

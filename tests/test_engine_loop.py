@@ -311,8 +311,6 @@ def test_work_in_pieces_takes_all_cores_or_as_many_as_were_said(
     monkeypatch.setattr(torch, "get_num_threads", lambda: now[-1])
     monkeypatch.setattr(torch, "set_num_threads", now.append)
     monkeypatch.setattr(looping, "settle", lambda *_: taken)
-    monkeypatch.setattr(engine_threads, "free", lambda: 100)
-    monkeypatch.setattr(engine_threads, "peak", lambda: 10)
     allowed = []
     monkeypatch.setattr(engine_threads, "allow", allowed.append)
     loop = made(Noted(), Kept(tmp_path), threads=threads)
@@ -321,17 +319,6 @@ def test_work_in_pieces_takes_all_cores_or_as_many_as_were_said(
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     loop._set_threads()
     assert allowed == [processes, 0]
-
-
-def test_there_are_as_many_copies_as_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    allowed = []
-    monkeypatch.setattr(engine_threads, "allow", allowed.append)
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    monkeypatch.setattr(engine_threads, "peak", lambda: 10)
-    for free in (0, 9, 10, 25, 1000):
-        monkeypatch.setattr(engine_threads, "free", lambda free=free: free)
-        engine_threads.take(4, RUNTIME)
-    assert allowed == [1, 1, 2, 3, 4]
 
 
 def test_neither_a_gpu_nor_one_of_several_processes_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,11 +153,13 @@ def test_weights_that_do_not_learn_cost_no_gradient(name: str) -> None:
     assert taken[1] < 0.8 * taken[0]
 
 
-def test_few_numbers_of_rows_occur_and_none_is_an_eighth_too_large() -> None:
-    for rows in range(1, 3000):
-        assert rows <= rounded(rows) <= rows * 9 / 8
-    assert [rounded(rows) for rows in (1, 15, 16, 17, 511, 513)] == [1, 15, 16, 18, 512, 576]
-    assert len({rounded(rows) for rows in range(512, 1024)}) == 9
+def test_few_numbers_of_rows_occur_in_bf16_and_none_is_an_eighth_too_large() -> None:
+    assert all(rounded(rows) == rows for rows in range(1, 3000))
+    with torch.autocast("cpu"):
+        for rows in range(1, 3000):
+            assert rows <= rounded(rows) <= rows * 9 / 8
+        assert [rounded(rows) for rows in (1, 15, 16, 17, 511, 513)] == [1, 15, 16, 18, 512, 576]
+        assert len({rounded(rows) for rows in range(512, 1024)}) == 9
 
 
 @contextlib.contextmanager
@@ -171,14 +173,15 @@ def poisoned() -> Iterator[None]:
         torch.use_deterministic_algorithms(False)
 
 
+@pytest.mark.parametrize("bf16", [True, False])
 @pytest.mark.parametrize("lengths", [[3, 1, 5, 2], [4, 4], [9, 12, 2], [1]])
-def test_states_without_padding_come_back_where_they_were(lengths: list[int]) -> None:
+def test_states_without_padding_come_back_where_they_were(lengths: list[int], bf16: bool) -> None:
     pad = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
     padding = Padding(pad)
     x = numbers(*pad.shape, WIDTH)
-    with poisoned():
+    with poisoned(), torch.autocast("cpu", enabled=bf16):
         packed, real = padding.pack(x), sum(lengths)
-    assert (padding.rows > real) == (real == 23)
+    assert (padding.rows > real) == (bf16 and real == 23)
     assert packed.shape == (padding.rows, WIDTH) and torch.equal(padding.alone(x), x[~pad])
     assert torch.equal(packed[:real], x[~pad]) and not packed[real:].any()
     assert torch.equal(padding.spread(packed)[~pad], x[~pad])

@@ -45,24 +45,31 @@ def test_images_behind_the_last_are_in_no_sample() -> None:
     assert [len(part) for part in wider[:4]] == [7] * 4 and wider[4:] == shared[4:]
     assert all(torch.equal(part[:3], own) for part, own in zip(wider[:4], batch[:4], strict=True))
     torch.testing.assert_close(net(shared), net(wider), atol=1e-5, rtol=1e-5)
+
+
+def test_images_and_words_that_are_rounded_up_in_bf16_change_nothing() -> None:
+    net, batch = fixed(ENCODER, DECODER), inputs()
     many = Inputs(*(part[torch.arange(17) % 3] for part in batch[:4]), *batch[4:6], torch.tensor([0, 16, 1]))
-    alike = batch._replace(image_index=torch.tensor([0, 1, 1]))
-    torch.testing.assert_close(net(many), net(alike), atol=1e-5, rtol=1e-5)
-    learning = list(net.parameters())
-    found = [torch.autograd.grad(net(one).square().sum(), learning, allow_unused=True) for one in (many, alike)]
+    alike, learning, found = batch._replace(image_index=torch.tensor([0, 1, 1])), list(net.parameters()), []
+    with torch.autocast("cpu"):
+        for one in (many, alike):
+            out = net(one)
+            found.append((out, *torch.autograd.grad(out.square().sum(), learning, allow_unused=True)))
     for ours, wanted in zip(*found, strict=True):
-        torch.testing.assert_close(ours, wanted, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours, wanted, atol=1e-2, rtol=1e-2)
 
 
-def test_few_numbers_of_images_go_through_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_numbers_of_images_go_through_the_network_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     net, batch, seen = fixed(ENCODER, DECODER), inputs(), []
     encode = net.network.encode_images
     monkeypatch.setattr(net.network, "encode_images", lambda *parts: seen.append(len(parts[0])) or encode(*parts))
     many = Inputs(*(part[torch.arange(17) % 3] for part in batch[:4]), *batch[4:6])
-    net(many._replace(image_index=torch.tensor([0, 16, 1])))
-    text = torch.arange(17) % 3
-    net(many._replace(text_index=text))
-    assert seen == [18, 17] and batch.over(3) is batch
+    few = many._replace(image_index=torch.tensor([0, 16, 1]))
+    net(few)
+    with torch.autocast("cpu"):
+        net(few)
+        net(many._replace(text_index=torch.arange(17) % 3))
+    assert seen == [17, 18, 17] and batch.over(3) is batch
 
 
 def test_texts_of_similar_length_together_equal_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
