@@ -28,6 +28,13 @@ steps = $(if $(filter auto,$(BS)),--$(1).accumulate=auto,$(if $(BS),--$(1).batch
 	$(if $(ACCUM),--$(1).accumulate='$(ACCUM)')
 extra = $(foreach pair,$(ARGS),'--$(patsubst --%,%,$(pair))')
 
+# What is misspelt would be passed over in silence. Names with _ may be meant for the environment, as CUDA_VISIBLE_DEVICES is.
+known := ACCUM ARGS BOXES BS BUDGET CC CKPT COUNT DATA DATASET DRY EXTRACTOR FEAT FEATURES GENO GPU JOBS JSON MODEL NPZ NW OUT PICTURE \
+	PICTURES PORT PROFILE PYTHON RESUME RM RUN SEED SHELL SLURM SPLIT TABLE TASK TEXT TMPDIR VENV VERSION
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(if $(findstring _,$(name)),,$(name))))
+unknown := $(filter-out $(known) -% MAKE%,$(given))
+$(if $(unknown),$(error there is no variable $(unknown); make alone lists them, and keys of the configuration go into ARGS))
+
 help:
 	@echo "MmNas: search multimodal architectures, retrain them, draw them."
 	@echo
@@ -92,7 +99,7 @@ $(DEMO): $(wildcard tools/demo/*.py) | $(READY)
 
 demo-data: $(DEMO)
 
-search: $(READY) $(if $(DATA),,$(DEMO))
+search: $(READY) $(if $(DATA),,$(if $(TASK),$(DEMO)))
 	@$(PY) -m search $(shared) $(trained) $(call steps,search) $(extra)
 
 retrain: $(READY) $(if $(DATA),,$(DEMO))

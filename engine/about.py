@@ -17,6 +17,7 @@ from engine.run import commit, today
 from engine.runtime import Runtime
 
 FOUND = "genotype.json"  # what a search came out with, kept beside its log
+NEXT = "next"  # what a run that came to its end says to type next; one under way has none
 FILE = "run.json"  # a list with an entry for each time the run was begun or gone on with
 
 

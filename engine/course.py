@@ -54,7 +54,16 @@ class Course:
             argv: the command line without the program's name; None for the real one.
             data: fingerprints of the data.
             leaks: how many breaches of the leak audit were allowed.
+
+        Raises:
+            UserError: more epochs are over than are wanted.
         """
+        epochs = resolved[stage]["epochs"]
+        if self.state and self.state["epoch"] > epochs:
+            raise UserError(
+                f"the run {self.files.version!r} has {self.state['epoch']} epochs behind it, more than "
+                f"{stage}.epochs={epochs}; leave that out, or choose another VERSION"
+            )
         self.files.create()
         if not self.runtime.ranks.first:
             return Silence()

@@ -25,6 +25,7 @@ from engine.runtime import Runtime, undrawn
 from engine.shortages import shortages_told
 from engine.threads import free_to_choose, settle, take
 
+ANOTHER = 1.0  # second, after which a signal to stop is not the first one passed on
 CHECK_EVERY = 100  # steps, after which the processes of a run compare their weights
 
 
@@ -128,7 +129,7 @@ class Loop:
     def _batches(self, count: int) -> EpochBatches:
         return EpochBatches(self.stage.split, self.training.batch_size, self.runtime, "train", self.epoch, count)
 
-    def _train_epoch(self, stopped: list[int]) -> None:
+    def _train_epoch(self, stopped: list[float]) -> None:
         if self.step == 0:
             self.totals = {}
             with self.runtime.part("preparation"):
@@ -238,17 +239,19 @@ class Loop:
 
 
 @contextlib.contextmanager
-def _stop_after_step(alone: bool) -> Iterator[list[int]]:
-    """Collect the first Ctrl-C or SIGTERM instead of obeying at once; a second one is obeyed.
+def _stop_after_step(alone: bool) -> Iterator[list[float]]:
+    """Collect the first Ctrl-C or SIGTERM instead of obeying at once; a later one is obeyed.
 
-    Not so where torchrun stands between: a process gets the signals of the terminal and those that torchrun passes on.
+    One that comes at once is the same: what starts a run, such as make or timeout, passes on what the run gets as well.
+    Torchrun passes on at leisure, so that where it stands between no later one is obeyed either.
     """
-    caught: list[int] = []
+    caught: list[float] = []
 
     def note(number: int, frame: Any) -> None:
-        if caught and alone:
+        now = time.monotonic()
+        if caught and alone and now - caught[0] > ANOTHER:
             raise KeyboardInterrupt
-        caught.append(number)
+        caught.append(now)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from common.files import read_json, write_json
 from genotypes import forms
 
 PUBLISHED = Path(__file__).parent / "published"
+SEARCHED = Path("genotypes/searched")  # where searches leave theirs unless told otherwise
 SCHEMA = 1
 LARGEST = 1e300  # no number of a genotype is
 SIDES = ("encoder", "decoder")
@@ -219,7 +221,8 @@ def load(reference: str) -> Genotype:
     if path in names and not os.path.exists(path):
         path = str(names[path])
     elif not os.path.exists(path) and os.sep not in path and not Path(path).suffix:
-        close = did_you_mean(path, names)
+        searched = sorted(SEARCHED.glob(f"*/{glob.escape(path)}.json"))
+        close = f"; did you mean {searched[0]}?" if searched else did_you_mean(path, names)
         raise UserError(f"there is no genotype {path!r}; give a path or one of {', '.join(names)}{close}")
     found = forms.read(path, epoch)
     try:

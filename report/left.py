@@ -63,7 +63,7 @@ class Left:
     def over(self) -> bool:
         """Whether the run came to its end, and did not only have its network scored meanwhile."""
         if self.goes:
-            return "seconds" in self.goes[-1]
+            return about.NEXT in self.goes[-1]
         return bool(self.results) or any(name.startswith((f"{BEST}/", f"{PICKED}/")) for name in self.metrics)
 
 
@@ -88,7 +88,7 @@ def read(folder: Path) -> Left:
         raise UserError(f"{folder / about.FILE} should be a list of what a run was begun with; bring a copy back")
     found = _found(folder, config)
     details, damaged = _details(logs / "ckpts" / "result_test", version)
-    if "search" in config and history.exists() and found is None and goes and "seconds" in goes[-1]:
+    if "search" in config and history.exists() and found is None and goes and about.NEXT in goes[-1]:
         damaged += (LOST,)
     return Left(
         folder,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.arguments import Parser, home_path
 from common.errors import UserError
+from engine.about import NEXT
 from report.facts import Run, run_of
 from report.page import NAME, of_run, of_several, of_study, runs_in, write
 from report.studies import FILE, studies_of, study_of
@@ -46,7 +47,7 @@ def _next(runs: Sequence[Run]) -> str:
     first = runs[0]
     if len(runs) > 1:
         return f"make pareto TASK={first.task}"
-    said = first.about.get("next")
+    said = first.about.get(NEXT)
     if isinstance(said, str) and first.state == "done":
         return said.removeprefix("next: ")
     return f"the same command with RESUME=1 VERSION={first.version}" if first.state == "stopped" else "make runs"

@@ -266,15 +266,14 @@ def report(
     write_json(summary, numbers(config, task, ckpt, trained, scores, audit))
     # Afterwards, as a run is none the worse without them.
     write_details(files.results / f"{DETAILS}{files.version}{part}.json", task, trained.model, scores, runtime, log)
+    after = f"next: {next_command(config, task, ckpt, splits)}"
     if is_own(config.top):
-        about.add(files.log, threads=torch.get_num_threads(), seconds=runtime.clock.seconds())
+        seconds = runtime.clock.seconds()
+        about.add(files.log, threads=torch.get_num_threads(), seconds=seconds, **{about.NEXT: after})
     for what, where in [("network", ckpt), ("numbers", summary), *(("predictions", path) for path in written)]:
         log.info(f"{what:>12}  {where}")
     log.info(f"{'log':>12}  {files.log}")
     log.info(f"{'report':>12}  {leave(files.log)}")
-    after = f"next: {next_command(config, task, ckpt, splits)}"
-    if is_own(config.top):
-        about.add(files.log, next=after)
     log.info(after)
     log.close()
 

@@ -143,7 +143,8 @@ def summary(found: Diagnosis, supernet: Mapping[str, float]) -> list[str]:
     return [
         f"alpha: entropy {alpha['alpha_entropy']:.2f} nats ({numbers(entropies)}), total variation from the start "
         f"{alpha['alpha_total_variation']:.2f}",
-        f"most probable path: {'; '.join(shares)}; the same for {alpha['argmax_stable_epochs']} epochs{new}",
+        f"most probable path: {'; '.join(shares)}; the same for {alpha['argmax_stable_epochs']} "
+        f"epoch{'' if alpha['argmax_stable_epochs'] == 1 else 's'}{new}",
         f"supernet's loss: pick {supernet['loss']:.4g}, most probable path {supernet['argmax_loss']:.4g}, median of "
         f"{RANDOM} random paths {supernet['random_loss']:.4g}; {supernet['percentile']:.0f} % of these are better than "
         f"the pick, {supernet['argmax_percentile']:.0f} % than the most probable path",

@@ -22,7 +22,7 @@ from engine.runtime import Runtime, start
 from engine.shortages import allow_files, shortages_told
 from engine.stops import told_how_to_go_on
 from genotypes.drawing import draw
-from genotypes.genotype import Genotype, load, save_epochs
+from genotypes.genotype import SEARCHED, Genotype, load, save_epochs
 from genotypes.table import table
 from report.page import leave
 from search.budget import Budget
@@ -54,7 +54,7 @@ class SearchOptions(RunOptions):
         genotypes: folder of the final genotypes.
     """
 
-    genotypes: str = "genotypes/searched"
+    genotypes: str = str(SEARCHED)
 
 
 def main(argv: Sequence[str] | None = None, finish: Finish | None = None) -> None:
@@ -208,7 +208,7 @@ def leave_genotype(
         chance=stage.chance,
         diagnosis=lines,
         warnings=warned,
-        next=after,
+        **{about.NEXT: after},
     )
     for line in lines:
         log.info(line)

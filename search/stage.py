@@ -155,8 +155,7 @@ class SearchStage:
         count = max(self.count, -(-self.settings.batch_size // (together * ranks.size)))
         parts = whole_totals([*self.arch_batches.parts(self.arch_steps, count)], ranks)
         losses = (partial(self.supernet_loss, part) for part in parts)
-        # A run may be gone on with for fewer epochs than it has behind it.
-        progress = min(1.0, self.arch_steps / max(1, self.planned_steps - 1))
+        progress = self.arch_steps / max(1, self.planned_steps - 1)
         how = self.estimator, self.alpha_optimiser, self.generator, progress, self.settings.beta_decay, self.budget
         scale = self.scaler.get_scale() if self.scaler.is_enabled() else None
         if arch_step(self.supernet, losses, *how, ranks, scale) is None:

@@ -195,6 +195,25 @@ def test_a_run_that_goes_on_does_and_draws_and_logs_the_same(tmp_path: Path, ste
     assert kept.records == whole.records and len(whole.records) == TEN.epochs
 
 
+@pytest.mark.parametrize(("later", "saved"), [(0.2, True), (1.5, False)])
+def test_a_signal_that_is_passed_on_is_the_first_one_again_and_a_later_one_is_obeyed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: float, saved: bool
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(looping, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def twice(steps: int) -> bool:
+        if steps == 2:
+            signal.raise_signal(signal.SIGTERM)
+            now[0] += later
+        return steps == 2
+
+    kept = Kept(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        made(Noted(twice), kept).run()
+    assert bool(kept.states) == saved and any("saved in epoch" in line for line in kept.lines) == saved
+
+
 def test_a_stop_in_the_last_moment_of_the_last_epoch_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     agreed, looked = Loop._agreed, []
 
@@ -364,4 +383,5 @@ def test_processes_that_see_other_checkpoints_do_not_go_on(tmp_path: Path, monke
         Course(kept, replace(RUNTIME, ranks=Beside()), {})
     opened = SimpleNamespace(create=lambda: None, saved=lambda: None, checkpoints=tmp_path)
     monkeypatch.setattr(Beside, "of_all", lambda self, value: [value, value])
-    assert isinstance(Course(opened, replace(RUNTIME, ranks=Beside(1)), {}).open("search", {}, [], {}, 0), Silence)
+    course, resolved = Course(opened, replace(RUNTIME, ranks=Beside(1)), {}), {"search": {"epochs": 1}}
+    assert isinstance(course.open("search", resolved, [], {}, 0), Silence)

@@ -15,6 +15,7 @@ import tiny_vqa
 from common.errors import UserError
 from engine import about
 from engine.log import RunLog
+from report.left import read
 from retrain import run as retraining
 from tools import reproduce
 from tools.runs import row
@@ -42,9 +43,21 @@ def test_a_stop_while_it_is_tested_is_obeyed_and_gone_on_with(
             retraining.main(SMALL)
     said = capsys.readouterr().out
     assert "all epochs are saved; go on with the same command and RESUME=1 VERSION=a" in said and "next:" not in said
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(signal.SIGTERM) == before and not read(Path("logs/log/a")).over
     retraining.main([*SMALL, "--resume=true"])
+    assert read(Path("logs/log/a")).over
     assert "next: make show CKPT=logs/ckpts/a/best.pt SPLIT=test PROFILE=demo DATA=data" in capsys.readouterr().out
+
+
+def test_a_run_is_not_gone_on_with_for_fewer_epochs_than_it_has_behind_it() -> None:
+    steady = [*SMALL, "--retrain.cosine=false"]
+    retraining.main(steady)
+    before = Path("logs/log/a/config.yaml").read_text()
+    with pytest.raises(
+        UserError, match="'a' has 2 epochs behind it, more than retrain.epochs=1; leave that out, or ch"
+    ):
+        retraining.main([*steady, "--resume=true", "--retrain.epochs=1"])
+    assert Path("logs/log/a/config.yaml").read_text() == before
 
 
 def outcome() -> dict[str, object]:

@@ -188,9 +188,14 @@ def test_malformed_probabilities(probabilities: dict, says: str) -> None:
         small(probabilities=probabilities)
 
 
-def test_references_that_lead_nowhere(tmp_path: Path) -> None:
+def test_references_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"no genotype 'mmnas_vqq'; .*did you mean 'mmnas_vqa'"):
         load("mmnas_vqq")
+    monkeypatch.chdir(tmp_path)
+    Path("genotypes/searched/vgd").mkdir(parents=True)
+    small().save("genotypes/searched/vgd/mine.json")
+    with pytest.raises(UserError, match=r"no genotype 'mine'; .*did you mean genotypes/searched/vgd/mine\.json\?"):
+        load("mine")
     with pytest.raises(UserError, match="there is no genotype ''"):
         load("")
     with pytest.raises(UserError, match=r"missing\.json does not exist"):

@@ -111,7 +111,7 @@ def test_a_run_that_left_nothing_but_numbers_is_told_as_far_as_they_go() -> None
 
 def test_a_run_is_running_while_it_is_held_and_stopped_after() -> None:
     # Its network was scored before its end, which is not the end of it.
-    folder = tiny_run.training(go={key: value for key, value in tiny_run.GO.items() if key != "seconds"})
+    folder = tiny_run.training(go={key: value for key, value in tiny_run.GO.items() if key != "next"})
     with held(folder / ".lock", "it", "wait", print):
         assert run_of(folder).state == "running"
     assert run_of(folder).state == "stopped"

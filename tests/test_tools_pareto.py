@@ -86,7 +86,7 @@ def test_the_command_draws_and_names_the_front(capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().out.splitlines()
     starred = {run for run in ("run0", "run1", "run2") for line in lines if run in line and "*" in line}
     assert starred == {"run0", "run2"} and "figure  logs/pareto/vqa.svg" in lines[-2]
-    assert lines[-1] == "next: make report RUN=run0,run2"
+    assert lines[-1] == "next: make report RUN=run0,run2" and "2 of 3 on the front; accuracy on val" in lines[0]
     drawn = Path("logs/pareto/vqa.svg").read_text()
     main(["--task=vqa"])
     assert Path("logs/pareto/vqa.svg").read_text() == drawn and "<svg" in drawn

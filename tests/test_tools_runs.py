@@ -35,11 +35,11 @@ def test_a_row_says_task_stage_state_score_and_time() -> None:
 
 
 def test_a_run_that_has_not_been_tested_shows_its_best_validation() -> None:
-    folder = tiny_run.training(go={key: value for key, value in tiny_run.GO.items() if key != "seconds"})
+    folder = tiny_run.training(go={key: value for key, value in tiny_run.GO.items() if key != "next"})
     Path("logs/ckpts/result_test/metrics_trained.json").unlink()
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     (folder / "metrics.jsonl").write_text("\n".join(line for line in lines if "best/" not in line))
-    assert row(folder)[3:] == ("stopped", "accuracy 80.50 (val)", "")
+    assert row(folder)[3:] == ("stopped", "accuracy 80.50 (val)", "18 s")
 
 
 def test_runs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

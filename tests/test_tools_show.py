@@ -56,6 +56,7 @@ def test_the_command_draws_every_task(name: str, demo: Path, tmp_path: Path, cap
     main([f"--task={name}", f"--ckpt={ckpt}", f"--data.root={demo}", "--count=2", f"--out={tmp_path}", *options])
     said = capsys.readouterr().out
     assert said.startswith(f"figure  {tmp_path / 'run-val.png'}\nnext: make predict CKPT={ckpt} PICTURE=")
+    assert "FEATURES=<the npz of the picture> asks" in said  # the demo's were made by no extractor
     figure = matplotlib.image.imread(tmp_path / "run-val.png")[..., :3]
     assert figure.shape[1] > 1000 and len(np.unique(figure.reshape(-1, 3), axis=0)) > 1000
 

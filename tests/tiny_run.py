@@ -40,6 +40,7 @@ GO = {
     "architectures": 18,
     "audit": {"line": "leak audit: nothing is shared", "leaks": [], "notes": []},
     "remarks": ["a remark"],
+    "next": "next: make runs",
     "seconds": {"weights": 10.5, "architecture": 4.25, "selection": 3.0},
     "chance": {"accuracy": 12.5},
     "diagnosis": ["alpha: entropy 0.5 nats"],

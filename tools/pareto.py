@@ -130,11 +130,10 @@ def comparable(networks: Sequence[Trained], split: str | None) -> Comparable:
     return Comparable(points, splits, left)
 
 
-def table_of(points: Sequence[Point], best: Sequence[Point], metric: str, cost: str) -> Table:
+def table_of(points: Sequence[Point], best: Sequence[Point], metric: str, cost: str, where: str) -> Table:
     """All points, cheapest first, with a mark at those of the front."""
-    shown = Table(
-        "front", "run", cost, metric, title=f"{len(best)} of {len(points)} on the front", title_justify="left"
-    )
+    title = f"{len(best)} of {len(points)} on the front; {where}"
+    shown = Table("front", "run", cost, metric, title=title, title_justify="left")
     for point in sorted(points, key=lambda one: (one.cost, -one.score)):
         shown.add_row("*" if point in best else "", point.name, f"{point.cost / 1e6:,.3f} M", f"{point.score:.2f}")
     return shown
@@ -164,8 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "GENO=<a genotype>, and several of different cost for a front"
         )
     best = front(points)
-    Console().print(table_of(points, best, task.objective, given.cost))
-    where = f"{task.objective} on {', '.join(splits)}"
+    where = f"{task.objective}{', mean of' if len(splits) > 1 else ' on'} {', '.join(splits)}"
+    Console().print(table_of(points, best, task.objective, given.cost, where))
     path = draw(points, best, given.cost, where, given.logs / "pareto" / f"{task.name}.svg")
     print(f"figure  {path}")
     print(f"next: {_next(best, given.logs)}")

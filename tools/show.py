@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options: ShowOptions = config.top
     task: Task = config.task(config.data)
     ckpt = Path(options.ckpt)
-    model = restore(ckpt, task, None).model
+    trained = restore(ckpt, task, None)
+    model = trained.model
     split = task.split(options.split)
     with eval_mode(model):
         shown = task.showcase(model, split, choose(split, options.count, options.seed))
@@ -76,8 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if missing:
         print(f"note: {missing} of {len(ids)} pictures are not under {folder}; name their folder as PICTURES")
     print(f"figure  {path}")
-    asked = "PICTURE=<a picture> TEXT=<a text> asks it about others"
-    print(f"next: make predict CKPT={shlex.quote(str(ckpt))} {asked}")
+    features = "" if trained.extractor else " FEATURES=<the npz of the picture>"
+    asked = f"PICTURE=<a picture> TEXT=<a text>{features}"
+    print(f"next: make predict CKPT={shlex.quote(str(ckpt))} {asked} asks it about others")
 
 
 if __name__ == "__main__":
