@@ -10,6 +10,7 @@ from evidence.statistics import MEAN, Comparison
 LEVEL = 0.05
 NONE, SAME = "no evidence", "no difference that matters"
 MATCHED = "FLOPs-matched"
+AT_EQUAL_COST = "the best of as many random ones as the search's time would train"
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,26 @@ def _sentence(overall: str, comparisons: Sequence[Comparison], words: dict[str, 
     facts = f"{gap} ({interval.low:+.2f} to {interval.high:+.2f}, margin {margin:.2f}, p {mean.p_holm:.3g})"
     ending = {
         "better": "searched networks are better than random ones",
-        "better, but not at equal cost": "searched networks are better than random ones, but not shown to be better "
-        "than the best of as many random ones as the search's time would train",
+        "better, but not at equal cost": "searched networks are better than random ones",
         "worse": "searched networks are worse than random ones",
         SAME: "searched networks differ from random ones by less than training seeds do",
         NONE: "these runs do not tell searched networks from random ones",
     }[overall]
-    matched = next((one for one in comparisons if one.against == MATCHED), None)
-    if overall.startswith("better") and matched and words[MATCHED] not in ("better", "ahead"):
-        ending += (
-            f", but not shown to be better than a random one of as many FLOPs ({matched.difference:+.2f} against it)"
-        )
+    if overall.startswith("better"):
+        ending += _unshown(overall, comparisons, words)
     if overall in (NONE, SAME) and any(
         one.kind == "best of k" and words[one.against] == "worse" for one in comparisons
     ):
-        ending += ", and they are worse than the best of as many random ones as the search's time would train"
+        ending += f", and they are worse than {AT_EQUAL_COST}"
     if overall == NONE and mean.least_p > LEVEL:
         ending += "; no scores of so few could, so run it with more search seeds and random networks"
     return f"{overall}: {ending}; {facts}"
+
+
+def _unshown(overall: str, comparisons: Sequence[Comparison], words: dict[str, str]) -> str:
+    """What networks that are better than the mean of random are not shown to be better than."""
+    limits = [AT_EQUAL_COST] if overall != "better" else []
+    matched = next((one for one in comparisons if one.against == MATCHED), None)
+    if matched and words[MATCHED] not in ("better", "ahead"):
+        limits.append(f"a random one of as many FLOPs ({matched.difference:+.2f} against it)")
+    return f", but not shown to be better than {', nor than '.join(limits)}" if limits else ""

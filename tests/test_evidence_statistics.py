@@ -174,6 +174,9 @@ def test_verdicts() -> None:
     assert judge([first], 0.25).word == "better"
     assert judge([first, none], 0.25).word == "better, but not at equal cost"
     assert judge([first, comparison(-1, 1, 0.5, against=MATCHED)], 0.25).sentence.count("as many FLOPs") == 1
+    said = judge([first, none, comparison(-1, 1, 0.5, against=MATCHED)], 0.25).sentence
+    assert said.count("but not shown") == 1
+    assert "than the best of as many" in said and ", nor than a random one of as many" in said
     few = judge([comparison(1, 2, 0.2, 0.2)], 0.25)
     assert few.word == NONE and "run it with more search seeds" in few.sentence
     assert judge([comparison(-2, -1, 0.001)], 0.25).word == "worse"
