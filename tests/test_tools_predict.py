@@ -147,6 +147,13 @@ def test_what_cannot_be_asked(more: list[str], said: str, pictures: Path) -> Non
         predict(more)
 
 
+def test_what_is_missing_is_said_before_the_network_is_read() -> None:
+    with pytest.raises(UserError, match="nothing to ask without PICTURE"):
+        predict(["--ckpt=none.pt"])
+    with pytest.raises(UserError, match=r"PICTURE=none.png is neither"):
+        predict(["--ckpt=none.pt", "--picture=none.png", "--text=what"])
+
+
 def test_everything_written_says_whose_features_it_is_of_and_others_are_refused(
     pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,10 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError("nobody to ask without CKPT=<the best.pt of a retraining>")
     if not 1 <= given.best <= MOST_ANSWERS:
         raise UserError(f"best={given.best} must be 1 to {MOST_ANSWERS}")
+    pictures = None if given.table else _all_pictures(given)
     predictor = Predictor.load(
         given.ckpt, one_device(given.gpu), extractor=given.extractor, features=given.features, task=given.task
     )
-    asked = _of_table(given, predictor) if given.table else _of_all(given, predictor)
+    asked = _of_table(given, predictor) if pictures is None else _of_all(given.text, pictures, predictor)
     _bound(len(asked.pairs))
     found = predictor.predict(asked.pictures, asked.texts, asked.pairs, given.best)
     names = [str(path) for path in asked.pictures]
@@ -80,13 +81,17 @@ def _next(given: Namespace) -> str:
     return "make page " + " ".join(f"{name}={shlex.quote(value)}" for name, value in said.items())
 
 
-def _of_all(given: Namespace, predictor: Predictor) -> Asked:
-    """Every picture with every text."""
+def _all_pictures(given: Namespace) -> list[Path]:
+    """The pictures to ask about, before the network is read."""
     if given.picture is None or given.text is None:
         missing = "PICTURE=<a picture, or a folder of some>" if given.picture is None else "TEXT=<a text, or a file>"
         raise UserError(f"nothing to ask without {missing}, or say TABLE=<a table of pictures and texts>")
-    texts, refused = _texts(given.text, predictor)
-    pictures = _pictures(given.picture, may_be_missing=given.features is not None)
+    return _pictures(given.picture, may_be_missing=given.features is not None)
+
+
+def _of_all(text: str, pictures: list[Path], predictor: Predictor) -> Asked:
+    """Every picture with every text."""
+    texts, refused = _texts(text, predictor)
     _bound(len(pictures) * len(texts))
     return Asked(pictures, texts, [*itertools.product(range(len(pictures)), range(len(texts)))], refused)
 
