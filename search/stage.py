@@ -22,7 +22,7 @@ from search.diagnosis import Diagnosis, alpha_numbers, stable_epochs
 from search.estimators import ESTIMATORS
 from search.samplers import SAMPLERS
 from search.settings import SearchSettings
-from search.supernet import Supernet
+from search.supernet import Path, Supernet
 from space.network import Model
 from tasks.base import Batch, Split, Task, eval_mode
 
@@ -109,9 +109,9 @@ class SearchStage:
             self.supernet.close()
         else:
             paths = self.sampler.draw(self.supernet.blocks, self.generator)
-            for path in paths:
-                self.supernet.choose(path)
-                found = self._backward(parts, 1 / len(paths))
+            found, *others = [self._on(path, parts, 1 / len(paths)) for path in paths]
+            if others:
+                found = {name: sum((one[name] for one in others), value) / len(paths) for name, value in found.items()}
         norm = optim.step(self.optimiser, lr, self.settings.clip, self.scaler, ranks)
         self.weight_steps += 1
         if self._moves_alpha(epoch) and self.weight_steps % self.settings.alpha_every == 0:
@@ -140,6 +140,10 @@ class SearchStage:
     def replicas(self) -> Iterable[Tensor]:
         """The supernet's weights and alphas."""
         return self.supernet.model.parameters()
+
+    def _on(self, path: Path, parts: Sequence[Batch], share: float) -> dict[str, Tensor]:
+        self.supernet.choose(path)
+        return self._backward(parts, share)
 
     def _backward(self, parts: Sequence[Batch], share: float = 1.0) -> dict[str, Tensor]:
         def backward(loss: Tensor) -> None:

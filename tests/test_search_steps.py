@@ -143,6 +143,15 @@ def test_a_step_on_several_paths_goes_by_the_mean_of_their_gradients(
         torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_a_step_on_several_paths_tells_the_mean_of_their_losses(stage: Callable[..., SearchStage]) -> None:
+    told = []
+    for paths in ([(0, 1)], [(1, 2)], [(0, 1), (1, 2)]):
+        one = stage()
+        one.sampler = SimpleNamespace(draw=lambda blocks, generator, paths=paths: paths)
+        told += steps(one, 1, epoch=0)
+    assert told[0] != told[1] and told[2] == pytest.approx((told[0] + told[1]) / 2, rel=1e-5)
+
+
 def test_so_many_first_steps_run_all_candidates(stage: Callable[..., SearchStage]) -> None:
     one, blended = stage(blend_steps=2), []
     blend = one.supernet.blend
