@@ -11,15 +11,19 @@ from rich.text import Text
 
 from genotypes.genotype import SIDES, Genotype
 
+NEXT_BEST = "\nbelow an operation: the next best one, and what it would change the loss by"
+
 
 def table(genotype: Genotype) -> Table:
     """Block number, encoder and decoder operation, with probabilities where known; the cost stands below.
 
-    Where the search says so, the operation that would change its loss least stands below each, with that change.
+    Where the search says so, the operation that would change its loss least stands below each, with that change,
+    in a line of a terminal of 80 columns.
     """
     cost = cost_line(genotype.cost)
+    compared = any(genotype.others(side, index) for side in SIDES for index in range(len(getattr(genotype, side))))
     shown = Table(
-        title=f"genotype{f' for {genotype.task}' if genotype.task else ''}",
+        title=f"genotype{f' for {genotype.task}' if genotype.task else ''}{NEXT_BEST if compared else ''}",
         title_justify="left",
         caption=cost or None,
         caption_justify="left",
@@ -58,5 +62,5 @@ def _cells(genotype: Genotype, side: str) -> list[Text]:
         if probability is not None:
             cell.append(f" {probability:.2f}", style="dim")
         for best in genotype.others(side, index)[:1]:
-            cell.append(f"\nor {best.operation}: loss {best.percent}", style="dim")
+            cell.append(f"\nor {best.operation}: {best.percent}", style="dim")
     return cells

@@ -227,7 +227,7 @@ def test_a_table_names_the_operation_that_would_cost_least_instead() -> None:
     shown = Console(width=120, record=True, file=io.StringIO())
     shown.print(table(small(swaps=swaps)))
     text = shown.export_text()
-    assert "or gelu: loss +3.1 ± 1.9 %" in text and text.count("loss") == 1
+    assert "or gelu: +3.1 ± 1.9 %" in text and text.count("the loss") == 1
 
 
 def test_swaps_survive_a_file_and_malformed_ones_are_refused(tmp_path: Path) -> None:
