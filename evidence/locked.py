@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,10 +46,14 @@ class Locked:
             raise UserError(f"{folder.plan} is not a plan of this program; choose another VERSION")
         now = json.loads(json.dumps(asdict(self)))
         before, wanted = ({"seed": one["seed"], **one["recipe"]} for one in (then, now))
-        for key in {**wanted, **before}:
-            if wanted.get(key) != before.get(key):
-                raise UserError(
-                    f"the evidence {folder.version!r} was begun with {key}={before.get(key)}, not {wanted.get(key)}; "
-                    "all of it is under one recipe, so say the same again or choose another VERSION"
-                )
+        if key := first_difference(before, wanted):
+            raise UserError(
+                f"the evidence {folder.version!r} was begun with {key}={before.get(key)}, not {wanted.get(key)}; "
+                "all of it is under one recipe, so say the same again or choose another VERSION"
+            )
         return Sizes(**then["sizes"]) if then["asked"] == now["asked"] and then["sizes"] else None
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first key by which two recipes differ, or None; values as they are in JSON."""
+    return next((key for key in {**now, **before} if now.get(key) != before.get(key)), None)

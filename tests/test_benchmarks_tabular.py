@@ -137,7 +137,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_the_table_is_filled_and_gone_on_with(
-    tmp_path: Path, ran: list[list[str]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = (
         "retrain.width=16 search.width=16 retrain.epochs=1 search.epochs=2 search.alpha_start=1 search.alpha_every=1"
@@ -167,6 +167,18 @@ def test_the_table_is_filled_and_gone_on_with(
     show(["--table", str(tmp_path / "table.json")])
     assert "3 architectures, each trained with 2 seeds" in capsys.readouterr().out
     assert json.loads((tmp_path / "table.json").read_text())["made_with"]["recipe"]["retrain:retrain.width"] == 16
+
+    other = ["--out=other.json", "--logs=elsewhere", f"--scores={tmp_path / 'table.json'}", *argv[1:]]
+    with pytest.raises(UserError, match=r"table\.json are of retrain:retrain\.epochs=1, not 2"):
+        fill.main([*other, "--retrain.epochs=2"])
+    monkeypatch.setattr(fill, "AGAIN", 4)
+    assert fill.main(other) == 0 and len(ran) == 8 + 4  # of six trainings the first and the fifth
+    taken = load(tmp_path / "other.json")
+    assert (taken.scores, taken.flops, len(taken.searches)) == (made.scores, made.flops, 2)
+    assert taken.again == [[0, 0, made.scores[0][0]], [1, 1, made.scores[1][1]]]  # bit for bit on one machine
+    assert taken.made_with["scores"]["date"] == made.made_with["date"]
+    show(["--table", str(tmp_path / "other.json")])
+    assert "2 of these trainings done again where the searches ran" in capsys.readouterr().out
 
 
 def test_it_is_started_as_a_module() -> None:

@@ -49,7 +49,14 @@ def describe(table: Table, known: Truth) -> Iterator[str]:
     """What the table is of, and what is reached in it without a search."""
     seeds = np.array(table.scores)
     best = known.scores.max()
-    yield f"{len(seeds)} architectures, each trained with {seeds.shape[1]} seeds ({table.made_with['processor']})"
+    trained = table.made_with.get("scores", table.made_with)
+    yield f"{len(seeds)} architectures, each trained with {seeds.shape[1]} seeds ({trained['processor']})"
+    if table.again:
+        change = np.array([score - seeds[number, seed] for number, seed, score in table.again])
+        yield (
+            f"{len(change)} of these trainings done again where the searches ran ({table.made_with['processor']}): "
+            f"{change.mean():+.1f} points in the mean, {change.min():+.1f} to {change.max():+.1f}"
+        )
     yield (
         f"scores {known.scores.min():.1f} to {best:.1f}, mean {known.scores.mean():.1f}; the best 5 % begin at "
         f"{known.scores[known.best].min():.1f}; Kendall's tau between two training seeds {tau(*seeds.T[:2]):.2f}"

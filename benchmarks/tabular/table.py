@@ -47,13 +47,16 @@ class Table:
     """What there is to look up.
 
     Args:
-        made_with: commit, date, processor and the recipe, by dotted key.
+        made_with: commit, date, processor and the recipe, by dotted key; under ``scores`` those of the scores, where
+            these are of another table.
         encoder: candidates of every block.
         decoder: the same; architectures are numbered with the last block's candidates following each other.
         flops: of every architecture.
         scores: of every architecture, by training seed, in percent.
-        training_seconds: the median.
+        training_seconds: the median, where the searches ran.
         searches: all that are done.
+        again: number, training seed and score of architectures trained again where the searches ran, if the scores are
+            of another table.
     """
 
     made_with: Mapping[str, Any]
@@ -63,6 +66,7 @@ class Table:
     scores: Sequence[Sequence[float]]
     training_seconds: float
     searches: Sequence[Search]
+    again: Sequence[tuple[int, int, float]] = ()
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
