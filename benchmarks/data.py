@@ -15,13 +15,13 @@ from benchmarks.textbook import Dense
 from engine.batches import WINDOW
 from readers.expressions import Expression
 from readers.feature_store import FeatureStore
-from readers.words import SPECIAL, TokenStore, Vocabulary
 from space.inputs import Inputs, rows
 from tasks.answers import AnswerTable, AnswerVocabulary
 from tasks.base import Batch, Split, Task
 from tasks.itm import ImageTextMatching, ItmData, ItmSplit
 from tasks.vgd import VgdData, VgdSplit, VisualGrounding, loss_totals
 from tasks.vqa import Samples, VisualQuestionAnswering, VqaData, VqaSplit
+from texts.words import SPECIAL, TokenStore, Vocabulary
 
 ANSWERS = 3129
 WORDS = 10_000

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from common.sharing import shared
 from readers.feature_store import FeatureStore
-from readers.words import TokenStore
 from space.inputs import rows
 from space.network import Images, Model, Texts, device_of
 from space.relations import Relations
+from texts.words import TokenStore
 
 # Pairs in one pass through the decoder: on a CPU so few that their states stay in its cache.
 PAIRS, PAIRS_ELSEWHERE = {"cpu": 64}, 512

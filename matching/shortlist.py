@@ -10,8 +10,8 @@ import torch
 from common.progress import track
 from matching.scores import Block, chunks, encoded_blocks, score_pairs, some_texts
 from readers.feature_store import FeatureStore
-from readers.words import TokenStore
 from space.network import Model, device_of
+from texts.words import TokenStore
 
 # Pairs compared in one go, which takes a few numbers for each word with each region of them: on a CPU so few that these
 # stay near its cache.

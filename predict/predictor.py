@@ -25,10 +25,10 @@ from outcome.samples import Prediction
 from pictures.registry import EXTRACTORS, find_extractor
 from predict.sources import Fresh, Pictured, Source, Stored
 from readers.features import Features
-from readers.words import pad
 from retrain.model import Trained, check_extractor, restore_alone
 from space.inputs import Inputs
 from tasks.base import Task, eval_mode
+from texts.words import pad
 
 PAIRS = 64  # of a picture and a text, in one pass through the network
 BEST = 3  # answers

@@ -1,1 +1,1 @@
-"""Users' files, read and checked: region features, texts, boxes, word vectors. Knows no model and no task."""
+"""Users' files, read and checked: features, captions, questions, expressions, boxes. Knows no model and no task."""

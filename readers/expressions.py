@@ -11,8 +11,8 @@ from common.files import read_json
 from readers.data_root import find_path
 from readers.entries import field, whole_text
 from readers.safe_pickle import load_pickle
-from readers.tokens import Tokeniser, tokenise
 from readers.true_boxes import read_box
+from texts.tokens import Tokeniser, tokenise
 
 # By data set who divided it, the usual one first, and into which splits.
 DIVISIONS: dict[str, dict[str, tuple[str, ...]]] = {

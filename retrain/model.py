@@ -18,7 +18,6 @@ from engine import checkpoint
 from engine.held import is_plain, weights
 from genotypes.genotype import Genotype
 from readers.feature_store import difference
-from readers.words import Vocabulary
 from space.backbone import Block
 from space.cost import limits
 from space.network import Model
@@ -27,6 +26,7 @@ from space.settings import ModelSettings
 from tasks.assemble import assemble
 from tasks.base import Task
 from tasks.find import find_task
+from texts.words import Vocabulary
 
 # What the file of a trained network holds at least.
 KINDS = {

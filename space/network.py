@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from space.alignment import Alignment
 from space.backbone import Backbone
 from space.context import Context
+from space.dropout import Dropout
 from space.geometry import Relation, normalised_boxes, relation_geometry
 from space.graphs import in_graph, readable
 from space.inputs import Inputs, rows
@@ -63,6 +64,7 @@ class Network(nn.Module):
         relation_width: width of the features of a pair of boxes.
         bbox_features: append a projection of each region's normalised box to its features.
         align_width: width of a space that texts and images share before they meet; 0 for none.
+        word_dropout: dropout of word vectors before the LSTM reads them.
     """
 
     def __init__(
@@ -76,9 +78,11 @@ class Network(nn.Module):
         relation_width: int = 64,
         bbox_features: bool = False,
         align_width: int = 0,
+        word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, word_width)
+        self.word_dropout = Dropout(word_dropout)
         self.lstm = nn.LSTM(word_width, width, batch_first=True)
         self.box_projection = nn.Linear(5, region_width) if bbox_features else None
         self.region_projection = nn.Linear(region_width * (2 if bbox_features else 1), width)
@@ -116,7 +120,7 @@ class Network(nn.Module):
     def _encode(self, tokens: Tensor, pad: Tensor) -> Tensor:
         """The same of texts in order of their lengths; without padding where it is readable."""
         if not readable(pad):
-            return self.backbone.encode(self.lstm(self.embedding(tokens))[0], Context(pad))
+            return self.backbone.encode(self._lstm(tokens), Context(pad))
         parts = zip(tokens.split(READ_TOGETHER), pad.split(READ_TOGETHER), strict=True)
         context = Context(pad, packed=True)
         words = torch.cat([self._read(*part) for part in parts])
@@ -128,8 +132,11 @@ class Network(nn.Module):
         """(n,T) token ids and padding, the longest last -> (real words,H) states."""
         longest = int((~pad[-1]).sum())
         # The LSTM runs forward only, so padding behind the words changes nothing.
-        words, _ = self.lstm(self.embedding(tokens[:, :longest]))
-        return Padding(pad[:, :longest]).alone(words)
+        return Padding(pad[:, :longest]).alone(self._lstm(tokens[:, :longest]))
+
+    def _lstm(self, tokens: Tensor) -> Tensor:
+        """(n,T) token ids -> (n,T,H)."""
+        return self.lstm(self.word_dropout(self.embedding(tokens)))[0]
 
     def encode_images(self, regions: Tensor, boxes: Tensor, image_hw: Tensor, pad: Tensor) -> Images:
         """(I,R,D) features, (I,R,4) boxes, (I,2) sizes and padding -> images ready to meet texts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,11 +21,12 @@ from common.numbers import whole
 from common.sharing import shared
 from outcome.samples import Prediction, Scored
 from readers.feature_store import FeatureStore
-from readers.tokens import Tokeniser, tokeniser, unsegmented
-from readers.word_vectors import about, find_source, word_vectors
-from readers.words import SPECIAL, Vocabulary
 from space.inputs import Inputs, sent
 from space.settings import ModelSettings
+from texts.spelling import misspelt
+from texts.tokens import Tokeniser, tokeniser, unsegmented
+from texts.word_vectors import WordVectors, about, find_source
+from texts.words import SPECIAL, Vocabulary, word_of
 
 R = TypeVar("R")
 COCO, FLICKR = "coco", "flickr"  # whose numbers image ids may be
@@ -110,12 +112,12 @@ class Split(ABC):
         """The split of only these samples; whatever it draws on its own (negatives) it draws among them."""
 
     def draw(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(B, ...) these samples, each with what it meets by chance in a batch, such as negatives; all from ``rng``."""
+        """(B, ...) these samples, each with what it meets by chance in training, such as negatives; ``rng`` decides."""
         return indices
 
     @abstractmethod
     def batch(self, drawn: np.ndarray) -> Batch:
-        """Make a batch of what ``draw`` gave, or of some of its rows."""
+        """Make a batch of what ``draw`` gave, or of some of its rows, or, for ``in_batches``, of samples alone."""
 
     def refresh(self, model: nn.Module, epoch: int, rng: np.random.Generator) -> None:
         """Before an epoch: mine negatives and the like with the model in eval mode and without gradients."""
@@ -131,7 +133,7 @@ class Split(ABC):
 class Task(ABC):
     """One task over one data root. ``Data`` is its typed section of the configuration, with ``word_vectors`` in it.
 
-    A task's ``__init__`` sets ``store`` and ``vocabulary``.
+    A task's ``__init__`` sets ``store``, and ``vocabulary`` where ``known_texts`` does not say what is in it.
     """
 
     name: ClassVar[str]
@@ -141,7 +143,7 @@ class Task(ABC):
     wording: ClassVar[Wording] = Wording()
     outputs: ClassVar[dict[str, Output]] = {}  # of an exported network, in order; none where it cannot be exported
     store: FeatureStore | None = None  # none without data
-    vocabulary: Vocabulary
+    _vectors: WordVectors | None = None
     pictures: str = ""  # COCO or FLICKR where image ids are numbers of theirs
     trained_on: Sequence[str] = ("train",)  # the splits that ``train`` consists of
     divided_by: str = "image"  # what stands in one split only; where it is no image, train and val share images
@@ -175,9 +177,22 @@ class Task(ABC):
         """How texts come apart into words."""
         return tokeniser(getattr(self.data, "segmenter", None))  # a user's own task may have none
 
+    def known_texts(self) -> Iterable[Sequence[str]]:
+        """Tokens of all texts whose words the network is to know."""
+        return []
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words of ``known_texts``; where vectors tell which are misspelt, these with the words that are meant."""
+        counts = Counter(token for tokens in self.known_texts() for token in tokens)
+        if self.vector_source is None:
+            return Vocabulary.of([counts])
+        self._vectors = WordVectors(counts, self.vector_source)
+        return Vocabulary.of([counts], misspelt(counts, self._vectors))
+
     @property
     def words(self) -> list[str]:
-        """The vocabulary by token id; 0 PAD, 1 UNK, 2 CLS."""
+        """The vocabulary by token id, each word with how else it is spelt; 0 PAD, 1 UNK, 2 CLS."""
         return self.vocabulary.words
 
     @property
@@ -193,13 +208,16 @@ class Task(ABC):
     @property
     def word_vectors(self) -> np.ndarray | None:
         """(len(words), d) float32 vectors to start the embedding from, or None to learn them."""
-        return word_vectors(self.words, self.vector_source)
+        if self.vector_source is None:
+            return None
+        words = [word_of(entry) for entry in self.words]
+        return (self._vectors or WordVectors(words[len(SPECIAL) :], self.vector_source)).of(words)
 
     @property
     def remarks(self) -> list[str]:
         """What people should know about this data before a run: lines for the log."""
-        notes = [about(self.vector_source)]
-        language = unsegmented(self.words[len(SPECIAL) :])
+        notes = [about(self.vector_source), *self.vocabulary.remarks]
+        language = unsegmented(map(word_of, self.words[len(SPECIAL) :]))
         if language is not None:
             remedy = f'say ARGS="data.segmenter={language}" (spaCy\'s code of the language)'
             notes.append(
@@ -345,9 +363,7 @@ def in_batches(work: Callable[[Batch], R], split: Split, batch_size: int, what: 
     starts = range(0, len(order), batch_size)
 
     def done(start: int) -> R:
-        # Random numbers of its own, for whoever does this piece.
-        drawn = split.draw(order[start : start + batch_size], np.random.default_rng([0, start]))
-        return work(split.batch(drawn))
+        return work(split.batch(order[start : start + batch_size]))
 
     for start, found in zip(starts, shared(done, starts, what), strict=True):
         yield order[start : start + batch_size], found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,14 +32,14 @@ from readers.captions import Captions, IdMap, read_captions, read_flickr_ids
 from readers.data_root import find_path
 from readers.feature_pack import is_packed
 from readers.feature_store import FeatureStore
-from readers.word_vectors import AUTO
-from readers.words import TokenStore, Vocabulary
 from space.heads import Matcher
 from space.inputs import Inputs
 from space.network import Model, device_of
 from space.settings import ModelSettings
 from tasks.base import COCO, FLICKR, Batch, Count, Evaluation, Output, Split, Task, Wording
 from tasks.showcase import pooled, with_lines
+from texts.word_vectors import AUTO
+from texts.words import TokenStore
 
 MARGIN = 0.2
 DRAWN = 50  # ranks of a recall curve, at most
@@ -258,7 +258,6 @@ class ImageTextMatching(Task):
         self.pictures = COCO if self.id_map is None else FLICKR if self.id_map.id_of is None else ""
         self.store = FeatureStore(self._features(), self.id_map and self.id_map.id_of)
         self.read = {"train": self._read("train")}
-        self.vocabulary = self._vocabulary()
 
     def _features(self) -> list[Path]:
         # The first part tells the layout: packs stand in for the parts, never for the folder around them.
@@ -300,11 +299,11 @@ class ImageTextMatching(Task):
             return "these look like imgids: say data.feature_names=imgid"
         return f"name them like the pictures in {self.id_map.path}"
 
-    def _vocabulary(self) -> Vocabulary:
-        """Training words; with given vectors also those of the other splits that are there, as published."""
+    def known_texts(self) -> Iterator[Sequence[str]]:
+        """Those of training; with given vectors also those of the other splits that are there, as published."""
         given = [] if self.vector_source is None else filter(self._has_captions, self.layout.splits)
         others = (self._tokens(split, self.captions(split).texts) for split in given if split != "train")
-        return Vocabulary.of(tokens for texts in (self.read["train"].tokens, *others) for tokens in texts)
+        return (tokens for texts in (self.read["train"].tokens, *others) for tokens in texts)
 
     def _has_captions(self, split: str) -> bool:
         return self._caption_files(split)[0].exists()

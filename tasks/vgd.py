@@ -6,6 +6,7 @@ y2)}.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError, check_known
 from common.files import write_json
+from common.numbers import whole
 from common.progress import track
 from outcome.places import Places, shape
 from outcome.samples import Box, Curve, Line, Prediction, Scored
@@ -28,14 +30,16 @@ from readers.data_root import find_path
 from readers.expressions import BY_OBJECT, DIVISIONS, Expression, files_of, read_expressions
 from readers.feature_store import FeatureStore
 from readers.true_boxes import corners
-from readers.word_vectors import AUTO
-from readers.words import TokenStore, Vocabulary
 from space.heads import RegionPointer
 from space.inputs import Inputs
 from space.network import device_of
 from tasks.base import COCO, Batch, Count, Evaluation, Output, Split, Task, Wording, in_batches
+from tasks.distractors import WEIGHT, among_others, twice
 from tasks.showcase import region_predictions
+from texts.word_vectors import AUTO
+from texts.words import TokenStore
 
+Distractors = whole(0, 100)
 CLOSE = 1e-5  # probabilities that differ by less of themselves are alike
 OFFSET_SCALE = np.array([0.1, 0.1, 0.2, 0.2])  # offsets are learned as multiples of these
 OFFSET_WEIGHT = 0.5
@@ -65,6 +69,8 @@ class VgdData:
         segmenter: spaCy's code of the phrases' language where its words have no spaces between them (zh, ja, th).
         word_vectors: an installed spaCy vectors package, a folder made by `spacy init vectors`, auto for the installed
             package that has most words, if there is one, or null to learn them.
+        distractors: in training every phrase is shown a second time, for half the weight, with the regions of so many
+            other images beside its own, drawn anew each time; 0 for none, as published.
     """
 
     root: str = "data/demo"
@@ -77,6 +83,7 @@ class VgdData:
     max_tokens: Count = 14
     segmenter: str | None = None
     word_vectors: str | None = AUTO
+    distractors: Distractors = 0
 
 
 class VgdSplit(Split):
@@ -115,24 +122,36 @@ class VgdSplit(Split):
         some = [self.expressions[index] for index in indices]
         return VgdSplit(self.data, self.store, some, self.tokens, self.rows[indices])
 
+    def draw(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """These phrases; with distractors (B,1+k), each with k phrases whose images lend their regions."""
+        others = self.data.distractors
+        return np.column_stack([indices, rng.integers(len(self), size=(len(indices), others))]) if others else indices
+
     def batch(self, drawn: np.ndarray) -> Batch:
-        """B phrases, each image once.
+        """B phrases, each image once, and those among distractors behind them, if some are drawn.
 
         Targets: ``overlap`` (B,R) with the true box, 0 below one half and at padding; ``offsets`` (B,R,4) towards it
-        from the regions that overlap.
+        from the regions that overlap; with distractors ``weight`` (B,) of every sample.
         """
-        images, image_index = np.unique(self._images[drawn], return_inverse=True)
+        drawn = drawn.reshape(len(drawn), -1)
+        phrases, images = drawn[:, 0], self._images[drawn]
+        images, at = np.unique(images, return_inverse=True)
+        own, *lenders = at.reshape(drawn.shape).T.copy()
         inputs = Inputs(
             *self.store.gather(images, self.data.max_regions),
-            *self.tokens.gather(self.rows[drawn]),
-            image_index=torch.from_numpy(image_index),
+            *self.tokens.gather(self.rows[phrases]),
+            image_index=torch.from_numpy(own),
         )
-        overlap, offsets = _targets(inputs, image_index, self.boxes[drawn])
-        targets = {"overlap": torch.from_numpy(overlap), "offsets": torch.from_numpy(offsets)}
-        return Batch(inputs, targets, loss_totals(targets["overlap"]))
+        targets = dict(zip(("overlap", "offsets"), _targets(inputs, own, self.boxes[phrases]), strict=True))
+        totals = loss_totals(targets["overlap"])
+        if lenders:
+            inputs = among_others(inputs, np.stack(lenders, 1))
+            targets = {name: twice(target, inputs.regions.shape[1]) for name, target in targets.items()}
+            targets["weight"] = torch.tensor([1.0, WEIGHT]).repeat_interleave(len(drawn))
+        return Batch(inputs, targets, totals)
 
 
-def _targets(inputs: Inputs, image_index: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _targets(inputs: Inputs, image_index: np.ndarray, truth: np.ndarray) -> tuple[Tensor, Tensor]:
     boxes, real = inputs.boxes.numpy(), ~inputs.regions_pad.numpy()
     overlap = np.zeros((len(truth), boxes.shape[1]), np.float32)
     offsets = np.zeros((*overlap.shape, 4), np.float32)
@@ -143,7 +162,7 @@ def _targets(inputs: Inputs, image_index: np.ndarray, truth: np.ndarray) -> tupl
         overlap[sample, near] = found[near]
         target = np.broadcast_to(truth[sample], (len(near), 4))
         offsets[sample, near] = encode(regions[near], target) / OFFSET_SCALE
-    return overlap, offsets
+    return torch.from_numpy(overlap), torch.from_numpy(offsets)
 
 
 class VisualGrounding(Task):
@@ -180,7 +199,6 @@ class VisualGrounding(Task):
         self.expressions = {name: [one for one in expressions if one.split == name] for name in self.splits}
         self._checked: dict[str, list[str]] = {}  # by split what its check found to remark
         self._need("train")
-        self.vocabulary = self._vocabulary()
 
     def _features(self) -> Path:
         data, usual = self.data, FEATURES[self.data.feat]
@@ -200,10 +218,10 @@ class VisualGrounding(Task):
             raise UserError(f"{path}, which the split {split} is read from, {wrong}: {remedy}")
         return self.expressions[split]
 
-    def _vocabulary(self) -> Vocabulary:
-        """Training words; with given vectors also the other splits' words, as published."""
+    def known_texts(self) -> Iterator[Sequence[str]]:
+        """Those of training; with given vectors also the other splits', as published."""
         names = ["train"] if self.vector_source is None else self.splits
-        return Vocabulary.of(one.tokens for name in names for one in self.expressions[name])
+        return (one.tokens for name in names for one in self.expressions[name])
 
     @property
     def test_splits(self) -> list[str]:
@@ -378,7 +396,13 @@ def loss_totals(overlap: Tensor) -> dict[str, float]:
 
 
 def grounding_loss(
-    scores: Tensor, found: Tensor, overlap: Tensor, offsets: Tensor, phrases: float, regions: float
+    scores: Tensor,
+    found: Tensor,
+    overlap: Tensor,
+    offsets: Tensor,
+    phrases: float,
+    regions: float,
+    weight: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The loss of ``VisualGrounding``.
 
@@ -389,6 +413,7 @@ def grounding_loss(
         offsets: (B,R,4) true offsets where ``overlap`` is positive.
         phrases: how many phrases of the whole batch have a region that overlaps.
         regions: how many regions overlap, of all phrases of the whole batch.
+        weight: (B,) what each sample counts; None where all count 1.
 
     Returns:
         ``loss`` and its two parts; zero, with a graph, where no sample overlaps.
@@ -396,10 +421,11 @@ def grounding_loss(
     near = overlap > 0
     target = overlap / overlap.sum(1, keepdim=True).clamp(min=OVERLAP)
     divergence = torch.xlogy(target, target) - target * scores.log_softmax(-1)
-    score_loss = divergence.sum() / max(1, phrases)
+    weight = divergence.new_ones(()) if weight is None else weight.unsqueeze(-1)
+    score_loss = (weight * divergence).sum() / max(1, phrases)
     # Taken as right where nothing overlaps: to pick the others out a GPU would have to be waited for.
     aimed = torch.where(near.unsqueeze(-1), found, offsets)
-    box_loss = F.smooth_l1_loss(aimed, offsets, reduction="sum") / max(1, regions)
+    box_loss = (weight * F.smooth_l1_loss(aimed, offsets, reduction="none").sum(-1)).sum() / max(1, regions)
     return {"loss": score_loss + OFFSET_WEIGHT * box_loss, "score_loss": score_loss, "box_loss": box_loss}
 
 

@@ -6,7 +6,7 @@ people: ["brown", "brown", "tan", ...].
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,8 +28,6 @@ from readers.data_root import find_path
 from readers.feature_store import FeatureStore
 from readers.questions import Questions, read_questions
 from readers.submissions import check_submission
-from readers.word_vectors import AUTO
-from readers.words import TokenStore, Vocabulary
 from space.heads import PooledClassifier
 from space.inputs import Inputs
 from space.network import Model, device_of
@@ -37,6 +35,8 @@ from tasks.answers import AnswerTable, AnswerVocabulary, by_kind, normalise, of_
 from tasks.base import COCO, Batch, Count, Evaluation, Output, Split, Task, Wording, in_batches
 from tasks.showcase import pooled, with_lines
 from tasks.vqa_notes import annotators, coverage, incomplete, is_vqa
+from texts.word_vectors import AUTO
+from texts.words import TokenStore
 
 
 class Part(NamedTuple):
@@ -179,7 +179,6 @@ class VisualQuestionAnswering(Task):
         self._questions: dict[str, Questions] = {}
         self._tokens: dict[str, list[list[str]]] = {}
         self._annotations: dict[str, Annotations] = {}
-        self.vocabulary = self._vocabulary()
         self.answers = self._answer_vocabulary()
 
     def _store(self, *parts: str) -> FeatureStore:
@@ -219,14 +218,14 @@ class VisualQuestionAnswering(Task):
         named, own = PARTS[part].annotations, self.texts / OWN_ANSWERS
         return self.texts / named if named else own if part == "test" and own.exists() else None
 
-    def _vocabulary(self) -> Vocabulary:
-        """The words of train and val (so that SPLIT=train and train+val share them), and of vg if it is trained on.
+    def known_texts(self) -> Iterator[Sequence[str]]:
+        """Those of train and val (so that SPLIT=train and train+val share them), and of vg if it is trained on.
 
         With given vectors also those of test and vg where they are there, as published.
         """
         given = [] if self.vector_source is None else [part for part in PARTS if self._has_questions(part)]
         parts = dict.fromkeys(("train", "val", *self.trained_on, *given))
-        return Vocabulary.of(tokens for part in parts for tokens in self.tokens(part))
+        return (tokens for part in parts for tokens in self.tokens(part))
 
     def _answer_vocabulary(self) -> AnswerVocabulary:
         """Of train and val whatever is trained on, as published; of train alone where val has no annotations."""

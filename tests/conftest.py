@@ -16,7 +16,13 @@ os.environ.pop("MAKELEVEL", None)
 @pytest.fixture(autouse=True)
 def no_installed_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Word vectors that happen to be installed are not taken."""
-    monkeypatch.setattr("readers.word_vectors._words_in", lambda package: 0)
+    monkeypatch.setattr("texts.word_vectors._words_in", lambda package: 0)
+
+
+@pytest.fixture
+def every_word_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is named as a source of word vectors knows all words."""
+    monkeypatch.setattr("tasks.base.WordVectors", lambda words, source: set(words))
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from pictures.extraction import extract_folder
 from pictures.listing import list_pictures
 from predict.predictor import Predictor, ranked
 from readers.feature_store import FeatureStore
-from readers.words import pad
 from space.inputs import Inputs
+from texts.words import pad
 
 TEXTS = ["what is red", "is it blue, or red?"]
 TASKS = ("itm", "vgd", "vqa")

@@ -306,6 +306,7 @@ def test_a_script_without_spaces_is_noticed_and_segmented(root: Path) -> None:
     assert "球" in segmented.words and max(map(len, segmented.words)) < 4 < min(map(len, whole.words[3:]))
 
 
+@pytest.mark.usefixtures("every_word_known")
 def test_with_given_vectors_the_words_of_all_splits_that_are_there(root: Path) -> None:
     whole = ImageTextMatching(ItmData(root=str(root), dataset="flickr", word_vectors="some")).words
     train = ImageTextMatching(ItmData(root=str(root))).words

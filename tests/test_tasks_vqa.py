@@ -53,6 +53,7 @@ def test_splits_and_vocabularies(root: Path) -> None:
     assert task.test_splits == ["test"] and task.region_width == tiny_vqa.WIDTH
 
 
+@pytest.mark.usefixtures("every_word_known")
 def test_more_training_data(root: Path) -> None:
     both, all_three = make(root, split="train+val"), make(root, split="train+val+vg")
     assert len(both.split("train")) == 64 and len(both.split("val")) == 16

@@ -17,8 +17,6 @@ import torch
 
 from common.errors import UserError
 from genotypes.genotype import Genotype
-from readers.tokens import tokenise
-from readers.words import pad
 from retrain.model import build, save
 from space.backbone import Block
 from space.inputs import Inputs
@@ -29,6 +27,8 @@ from tasks.base import Task, eval_mode
 from tasks.find import find_task, task_names
 from tasks.itm import ImageTextMatching
 from tasks.vgd import predicted_boxes
+from texts.tokens import tokenise
+from texts.words import pad
 from tools.export.check import Size, check, draw
 from tools.export.graph import SHOWN, Exportable, inputs_of, to_onnx
 from tools.export.make import main

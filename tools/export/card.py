@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from readers.tokens import PUNCTUATION, TYPOGRAPHY
-from readers.words import PAD, UNK
 from retrain.model import Trained
 from tasks.base import Task
+from texts.tokens import PUNCTUATION, TYPOGRAPHY
+from texts.words import PAD, UNK
 from tools.export.check import SIZES
 from tools.export.graph import OPSET, Input
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from common.errors import UserError, why
 from common.progress import track
-from readers.words import UNK
 from space.inputs import Inputs
+from texts.words import UNK
 from tools.export.graph import Exportable
 
 TOLERANCE = 1e-5  # of the largest number of an output, or of 1 where all are smaller

@@ -23,11 +23,11 @@ from engine import checkpoint
 from engine.config import load_config, peek
 from engine.held import weights
 from genotypes.genotype import Genotype, load
-from readers.words import Vocabulary
 from retrain.model import build, save
 from space.settings import ModelSettings
 from tasks.base import Task
 from tasks.find import find_task, task_names
+from texts.words import Vocabulary
 from tools.original import lists
 from tools.original.names import network_state
 

@@ -15,11 +15,11 @@ from readers.entries import field
 from readers.expressions import entries_in
 from readers.questions import read_entries
 from readers.safe_pickle import load_pickle
-from readers.tokens import published_tokens
-from readers.words import SPECIAL
 from tasks.answers import official_form
 from tasks.base import Task
 from tasks.vqa import PARTS
+from texts.tokens import published_tokens
+from texts.words import SPECIAL
 
 Texts = Iterator[Sequence[str]]
 

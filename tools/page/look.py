@@ -7,8 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from predict.predictor import Predictor
-from readers.words import SPECIAL
 from report.page import TEMPLATES as REPORT
+from texts.words import SPECIAL
 from tools.page.asked import MOST_BYTES, MOST_PICTURES, MOST_TEXTS
 from tools.page.server import Part
 

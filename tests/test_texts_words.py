@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from readers.tokens import tokenise
-from readers.words import CLS, PAD, UNK, TokenStore, Vocabulary, pad
+from texts.tokens import tokenise
+from texts.words import CLS, PAD, UNK, TokenStore, Vocabulary, pad
 
 
 def test_vocabulary_depends_on_the_texts_but_not_on_their_order() -> None:
@@ -26,6 +26,20 @@ def test_encode_cuts_and_never_fails() -> None:
     assert vocabulary.encode(["the", "dog", "barks"], limit=2) == [4, 3]
     assert vocabulary.encode([], limit=10) == [UNK]
     assert vocabulary.encode(tokenise("PAD UNK"), limit=10) == [UNK, UNK]
+
+
+def test_misspelt_words_are_read_as_what_is_meant_and_saved_with_it() -> None:
+    texts = [["purple", "prple", "blue"], ["purpel", "grue"]]
+    made = Vocabulary.of(texts, {"prple": "purple", "purpel": "purple", "seen": "nowhere"})
+    assert made.words[3:] == ["blue", "grue", "purple prple purpel"]
+    for vocabulary in (made, Vocabulary(made.words)):
+        assert vocabulary.encode(["prple", "purple", "purpel", "purply"], limit=10) == [5, 5, 5, UNK]
+        assert vocabulary.decode([5, 3, UNK]) == "purple blue –" and len(vocabulary) == 6
+        assert vocabulary.unknown(["prple", "purply"]) == ["purply"]
+        assert vocabulary.remarks == ["note: 2 misspelt words are read as those a letter away, such as prple as purple"]
+    assert Vocabulary.of(texts).remarks == []
+    with pytest.raises(UserError, match="name every word once"):
+        Vocabulary([*made.words, "prple"])
 
 
 def test_vocabulary_is_saved_as_its_list() -> None:

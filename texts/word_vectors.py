@@ -6,14 +6,14 @@ import importlib.metadata
 import importlib.util
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.errors import UserError
-from readers.words import PAD, SPECIAL
+from texts.words import PAD, SPECIAL
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -56,37 +56,45 @@ def about(source: str | None) -> str:
     return f"word vectors start from {source}"
 
 
-def word_vectors(words: Sequence[str], source: str | None) -> np.ndarray | None:
-    """Vectors (len(words), d) float32 to start the embedding from.
-
-    Words that the source does not know, UNK and CLS among them, are drawn with the mean and spread that the others have
-    in every dimension, always the same; PAD gets zeros.
+class WordVectors:
+    """What a source knows of some words.
 
     Args:
-        words: a vocabulary's words.
-        source: an installed spaCy package that has vectors, a folder made by ``spacy init vectors``, or None to learn
-            all vectors.
+        words: to look up.
+        source: an installed spaCy package that has vectors, or a folder made by ``spacy init vectors``.
 
     Raises:
         UserError: there is no such source, it holds no vectors, or it knows none of the words.
     """
-    if source is None:
-        return None
-    language = _load_language(source)
-    width = language.vocab.vectors_length
-    if not width:
-        raise UserError(f"{source!r} holds no word vectors; {REMEDY}")
-    vectors = np.zeros((len(words), width), dtype=np.float32)
-    for row, word in enumerate(words[len(SPECIAL) :], start=len(SPECIAL)):
+
+    def __init__(self, words: Iterable[str], source: str) -> None:
+        language = _load_language(source)
+        self.width = language.vocab.vectors_length
+        if not self.width:
+            raise UserError(f"{source!r} holds no word vectors; {REMEDY}")
         # Through spaCy's own tokeniser, as published models did it: "cannot" is the mean of "can" and "not".
-        vectors[row] = language.make_doc(word).vector
-    known = vectors.any(axis=1)
-    if not known.any():
-        raise UserError(f"{source!r} knows none of the {len(words) - len(SPECIAL)} words; are they of its language?")
-    drawn = np.random.default_rng(0).standard_normal(vectors.shape, dtype=np.float32)
-    vectors[~known] = (vectors[known].mean(0) + vectors[known].std(0) * drawn)[~known]
-    vectors[PAD] = 0
-    return vectors
+        found = {word: language.make_doc(word).vector for word in words}
+        self._known = {word: vector for word, vector in found.items() if vector.any()}
+        if not self._known:
+            raise UserError(f"{source!r} knows none of the {len(found)} words; are they of its language?")
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._known
+
+    def of(self, words: Sequence[str]) -> np.ndarray:
+        """Vectors (len(words), d) float32 to start the embedding of a vocabulary from.
+
+        Words that the source does not know, UNK and CLS among them, are drawn with the mean and spread that the others
+        have in every dimension, always the same; PAD gets zeros.
+        """
+        vectors = np.zeros((len(words), self.width), dtype=np.float32)
+        for row, word in enumerate(words[len(SPECIAL) :], start=len(SPECIAL)):
+            vectors[row] = self._known.get(word, 0)
+        known = vectors.any(axis=1)
+        drawn = np.random.default_rng(0).standard_normal(vectors.shape, dtype=np.float32)
+        vectors[~known] = (vectors[known].mean(0) + vectors[known].std(0) * drawn)[~known]
+        vectors[PAD] = 0
+        return vectors
 
 
 def _load_language(source: str) -> Language:

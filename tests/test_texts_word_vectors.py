@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from readers import word_vectors as module
-from readers.word_vectors import about, find_source, word_vectors
-from readers.words import Vocabulary
+from texts import word_vectors as module
+from texts.word_vectors import WordVectors, about, find_source
 
 GLOVE = {"dog": [1.0, 2.0, 3.0], "cat": [-1.0, 0.5, 0.25], "can": [2.0, 0.0, 0.0], "not": [0.0, 4.0, 0.0]}
 
@@ -31,44 +30,43 @@ def glove(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_vectors_come_from_spacy(glove: Path) -> None:
-    words = Vocabulary.of([["dog", "cat", "cannot", "zyzzyva"]]).words
-    vectors = word_vectors(words, str(glove))
+    words = ["PAD", "UNK", "CLS", "cannot", "cat", "dog", "zyzzyva"]
+    known = WordVectors(words[3:], str(glove))
+    vectors = known.of(words)
     assert vectors.shape == (7, 3) and vectors.dtype == np.float32
+    assert "cannot" in known and "zyzzyva" not in known
     by_word = dict(zip(words, vectors.tolist(), strict=True))
     assert by_word["dog"] == GLOVE["dog"] and by_word["cat"] == GLOVE["cat"]
     assert by_word["cannot"] == [1.0, 2.0, 0.0]  # the mean of can and not
     assert by_word["PAD"] == [0, 0, 0]
-    assert np.array_equal(vectors, word_vectors(words, str(glove)))
+    assert np.array_equal(vectors, WordVectors(words[3:], str(glove)).of(words))
 
 
 def test_unknown_words_start_from_the_mean_and_spread_of_the_others(glove: Path) -> None:
     unknown = [f"zyzzyva{n}" for n in range(4000)]
-    vectors = word_vectors(["PAD", "UNK", "CLS", *GLOVE, *unknown], str(glove))
+    words = ["PAD", "UNK", "CLS", *GLOVE, *unknown]
+    vectors = WordVectors(words[3:], str(glove)).of(words)
     known, drawn = np.array(list(GLOVE.values())), vectors[-len(unknown) :]
     np.testing.assert_allclose(drawn.mean(0), known.mean(0), atol=0.1)
     np.testing.assert_allclose(drawn.std(0), known.std(0), rtol=0.05)
     assert vectors[1:3].any(axis=1).all() and len(np.unique(drawn, axis=0)) == len(unknown)
 
 
-def test_no_source_means_learned_vectors() -> None:
-    assert word_vectors(["PAD", "UNK", "CLS", "dog"], None) is None
-
-
 def test_sources_that_do_not_serve(glove: Path, tmp_path: Path) -> None:
     import spacy
 
-    words = ["PAD", "UNK", "CLS", "dog"]
+    words = ["dog"]
     with pytest.raises(UserError, match="no word vectors 'en_core_web_nope', .*make vectors.*converted GloVe"):
-        word_vectors(words, "en_core_web_nope")
+        WordVectors(words, "en_core_web_nope")
     with pytest.raises(UserError, match="cannot read .* as word vectors"):
-        word_vectors(words, str(tmp_path))
+        WordVectors(words, str(tmp_path))
     with pytest.raises(UserError, match="cannot read 'numpy' as word vectors"):
-        word_vectors(words, "numpy")
+        WordVectors(words, "numpy")
     spacy.blank("en").to_disk(tmp_path / "blank")
     with pytest.raises(UserError, match="holds no word vectors"):
-        word_vectors(words, str(tmp_path / "blank"))
+        WordVectors(words, str(tmp_path / "blank"))
     with pytest.raises(UserError, match="knows none of the 1 words"):
-        word_vectors([*words[:3], "perro"], str(glove))
+        WordVectors(["perro"], str(glove))
 
 
 def test_a_pipeline_with_vectors_is_not_built(glove: Path, tmp_path: Path) -> None:
@@ -81,14 +79,11 @@ def test_a_pipeline_with_vectors_is_not_built(glove: Path, tmp_path: Path) -> No
     config.write_text(config.read_text().replace('factory = "sentencizer"', 'factory = "from a package not installed"'))
     with pytest.raises(ValueError, match="E002"):
         spacy.load(tmp_path / "full")
-    assert word_vectors(["PAD", "UNK", "CLS", "dog"], str(tmp_path / "full"))[3].tolist() == GLOVE["dog"]
+    assert WordVectors(["dog"], str(tmp_path / "full")).of(["PAD", "UNK", "CLS", "dog"])[3].tolist() == GLOVE["dog"]
 
 
 def test_spacy_is_imported_only_for_vectors() -> None:
-    code = (
-        "import sys, readers.word_vectors as module; module.find_source('auto'); module.word_vectors(['PAD'], None); "
-        "sys.exit('spacy' in sys.modules)"
-    )
+    code = "import sys, texts.word_vectors as module; module.find_source('auto'); sys.exit('spacy' in sys.modules)"
     root = Path(__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 

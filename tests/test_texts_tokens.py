@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from readers.tokens import published_tokens, tokenise, tokeniser, unsegmented
+from texts.tokens import published_tokens, tokenise, tokeniser, unsegmented
 
 
 def oracle(text: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,7 +16,10 @@ SPECIAL = ["PAD", "UNK", "CLS"]  # upper case, which no token is
 
 
 class Vocabulary:
-    """Words by id: 0 PAD, 1 UNK, 2 CLS, then the words of the data. ``words`` is all there is to save."""
+    """Words by id: 0 PAD, 1 UNK, 2 CLS, then the words of the data. ``words`` is all there is to save.
+
+    An entry of ``words`` is a word and, parted by spaces, how else it is spelt in the texts.
+    """
 
     def __init__(self, words: Sequence[str]) -> None:
         """Take back a saved list.
@@ -24,17 +28,27 @@ class Vocabulary:
             UserError: it does not begin with PAD, UNK, CLS, or a word is in it twice.
         """
         self.words = list(words)
-        self._ids = {word: index for index, word in enumerate(self.words)}
-        if self.words[: len(SPECIAL)] != SPECIAL or len(self._ids) != len(self.words):
+        spelt = [(one, index) for index, entry in enumerate(self.words) for one in entry.split()]
+        self._ids = dict(spelt)
+        if self.words[: len(SPECIAL)] != SPECIAL or not len(self._ids) == len(spelt) >= len(self.words):
             raise UserError(
                 f"the saved vocabulary of {len(self.words)} words is damaged: "
                 "it must begin with PAD, UNK, CLS and name every word once"
             )
 
     @classmethod
-    def of(cls, token_lists: Iterable[Sequence[str]]) -> Vocabulary:
-        """The vocabulary of some texts: alphabetical, so that it depends on the texts but not on their order."""
-        return cls(SPECIAL + sorted({token for tokens in token_lists for token in tokens}))
+    def of(cls, token_lists: Iterable[Iterable[str]], misspelt: Mapping[str, str] = MappingProxyType({})) -> Vocabulary:
+        """The vocabulary of some texts: alphabetical, so that it depends on the texts but not on their order.
+
+        Args:
+            token_lists: words of the texts.
+            misspelt: for some of them the one that is meant; both have one id.
+        """
+        found = {token for tokens in token_lists for token in tokens}
+        spelt = {word: [word] for word in sorted(found - misspelt.keys())}
+        for token in sorted(found & misspelt.keys()):
+            spelt[misspelt[token]].append(token)
+        return cls(SPECIAL + [" ".join(entry) for entry in spelt.values()])
 
     def __len__(self) -> int:
         return len(self.words)
@@ -43,13 +57,28 @@ class Vocabulary:
         """Ids of the first ``limit`` tokens, UNK for unknown ones; an empty text is [UNK], for a text needs a state."""
         return [self._ids.get(token, UNK) for token in tokens[:limit]] or [UNK]
 
+    @property
+    def remarks(self) -> list[str]:
+        """What people should know about misspelt words: a line, or none."""
+        spelt = [entry.split() for entry in self.words if " " in entry]
+        if not spelt:
+            return []
+        word, other, *_ = max(spelt, key=len)
+        number = sum(map(len, spelt)) - len(spelt)
+        return [f"note: {number} misspelt words are read as those a letter away, such as {other} as {word}"]
+
     def unknown(self, tokens: Iterable[str]) -> list[str]:
         """The tokens that it does not know, each once."""
         return [token for token in dict.fromkeys(tokens) if token not in self._ids]
 
     def decode(self, ids: Iterable[int]) -> str:
         """What the network reads in these ids, as a text in which an unknown word is a dash; PAD is left out."""
-        return " ".join("–" if token == UNK else self.words[token] for token in ids if token != PAD)
+        return " ".join("–" if token == UNK else word_of(self.words[token]) for token in ids if token != PAD)
+
+
+def word_of(entry: str) -> str:
+    """The word of an entry of a vocabulary, without how else it is spelt."""
+    return entry.partition(" ")[0]
 
 
 class TokenStore:
