@@ -28,7 +28,7 @@ from tasks.find import find_task, task_names
 from tasks.itm import ImageTextMatching
 from tasks.vgd import predicted_boxes
 from texts.tokens import tokenise
-from texts.words import pad
+from texts.words import Vocabulary, pad
 from tools.export.check import Size, check, draw
 from tools.export.graph import SHOWN, Exportable, inputs_of, to_onnx
 from tools.export.make import main
@@ -131,7 +131,8 @@ def test_the_example_reads_a_text_as_the_task_does(
 ) -> None:
     own = task(name, demo)
     own.data.max_tokens, own.data.max_regions = 6, 3
-    text, image = "What’s (the) Red—CIRCLE/ball’s “colour”, unheard-of?", own.store.ids[0]
+    own.vocabulary = Vocabulary([f"{word} rde" if word == "red" else word for word in own.words])
+    text, image = "What’s (the) Rde—CIRCLE/ball’s “colour”, unheard-of?", own.store.ids[0]
     (stem,) = own.store.stems([image])
     path = next(path for folder in own.store._folders for path in folder.glob(f"{stem}*"))
     model = trained(tmp_path / "best.pt", own, FULL)
@@ -139,7 +140,7 @@ def test_the_example_reads_a_text_as_the_task_does(
     capsys.readouterr()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", ["use_onnx.py", str(tmp_path / "best.onnx"), str(path), *text.split()])
-        for package in ("torch", "tools", "readers", "space", "onnx"):
+        for package in ("torch", "tools", "readers", "texts", "space", "onnx"):
             patch.setitem(sys.modules, package, None)
         runpy.run_path(str(EXAMPLE))
     said = capsys.readouterr().out
@@ -201,6 +202,7 @@ def test_the_facts_are_those_of_the_task(demo: Path, tmp_path: Path) -> None:
     main([f"--ckpt={tmp_path / 'best.pt'}"])
     facts = json.loads((tmp_path / "best.json").read_text())
     assert facts["texts"]["words"] == own.words and facts["answers"] == own.labels
+    assert facts["texts"]["misspelt"] == {}
     assert (facts["texts"]["at_most"], facts["regions"]["at_most"]) == (own.data.max_tokens, own.data.max_regions)
     assert facts["regions"]["extractor"]["extractor"] == "grid" and facts["opset"] == 18
     assert facts["checked"]["largest_difference"] < 1e-5

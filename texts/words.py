@@ -58,14 +58,17 @@ class Vocabulary:
         return [self._ids.get(token, UNK) for token in tokens[:limit]] or [UNK]
 
     @property
+    def misspelt(self) -> dict[str, str]:
+        """The word that is meant, by how else it is spelt."""
+        return {other: word_of(entry) for entry in self.words for other in entry.split()[1:]}
+
+    @property
     def remarks(self) -> list[str]:
         """What people should know about misspelt words: a line, or none."""
-        spelt = [entry.split() for entry in self.words if " " in entry]
-        if not spelt:
+        if not self.misspelt:
             return []
-        word, other, *_ = max(spelt, key=len)
-        number = sum(map(len, spelt)) - len(spelt)
-        return [f"note: {number} misspelt words are read as those a letter away, such as {other} as {word}"]
+        word, other, *_ = max((entry.split() for entry in self.words), key=len)
+        return [f"note: {len(self.misspelt)} misspelt words are read as those a letter away, such as {other} as {word}"]
 
     def unknown(self, tokens: Iterable[str]) -> list[str]:
         """The tokens that it does not know, each once."""

@@ -26,6 +26,7 @@ if texts["segmenter"]:
 text = unicodedata.normalize("NFC", " ".join(said)).translate(str.maketrans(texts["typography"]))
 words = text.lower().translate(str.maketrans(texts["punctuation"])).split()[: texts["at_most"]]
 ids = {word: number for number, word in enumerate(texts["words"])}
+ids |= {word: ids[meant] for word, meant in texts.get("misspelt", {}).items()}
 tokens = np.array([[ids.get(word, texts["unknown"]) for word in words] or [texts["unknown"]]])
 
 try:  # region features as data/README.md says, of the kind that has x

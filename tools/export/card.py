@@ -10,7 +10,7 @@ import torch
 from retrain.model import Trained
 from tasks.base import Task
 from texts.tokens import PUNCTUATION, TYPOGRAPHY
-from texts.words import PAD, UNK
+from texts.words import PAD, UNK, word_of
 from tools.export.check import SIZES
 from tools.export.graph import OPSET, Input
 
@@ -22,6 +22,7 @@ STEPS = [
     "every character that is a key of `punctuation` becomes its value",
     "cut at white space",
     "at most the first `at_most` words, unless that is null",
+    "a word that is a key of `misspelt` becomes its value",
     "each word's id is its place in `words`, `unknown` where it is not there; a text without words is [`unknown`]",
 ]
 
@@ -74,7 +75,8 @@ def card(
             "at_most": trained.limits.get("tokens"),
             "pad": PAD,
             "unknown": UNK,
-            "words": task.words,
+            "misspelt": task.vocabulary.misspelt,
+            "words": [word_of(entry) for entry in task.words],
         },
     }
 
