@@ -46,6 +46,11 @@ class Locked:
             raise UserError(f"{folder.plan} is not a plan of this program; choose another VERSION")
         now = json.loads(json.dumps(asdict(self)))
         before, wanted = ({"seed": one["seed"], **one["recipe"]} for one in (then, now))
+        if new := next((key for key in wanted if key not in before), None):
+            raise UserError(
+                f"the evidence {folder.version!r} was begun by an earlier state of this program, which had no {new}; "
+                "go on with that one or choose another VERSION"
+            )
         if key := first_difference(before, wanted):
             raise UserError(
                 f"the evidence {folder.version!r} was begun with {key}={before.get(key)}, not {wanted.get(key)}; "

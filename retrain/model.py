@@ -90,6 +90,7 @@ def save(
         "settings": {**dataclasses.asdict(settings), "word_width": model.network.embedding.embedding_dim},
         "width": width,
         "words": task.words,
+        "misspelt": task.vocabulary.misspelt,
         "labels": task.labels,
         "segmenter": _segmenter(task),
         "limits": limits(task.data),
@@ -155,7 +156,7 @@ def _held(path: Path, lazily: bool = False) -> dict[str, Any]:
     if not KINDS.keys() <= state.keys():
         raise UserError(f"{path} is no trained network; give the best.pt of a retraining")
     texts = {key: state[key] for key in ("words", "labels") if key in state}
-    told = {"limits": int, "extractor": str}
+    told = {"limits": int, "extractor": str, "misspelt": str}
     wrong = [key for key, kind in KINDS.items() if not isinstance(state[key], kind)]
     wrong += [key for key, held in texts.items() if not isinstance(held, list) or not all(type(s) is str for s in held)]
     wrong += [key for key, kind in told.items() if not _holds(state.get(key, {}), kind)]
@@ -289,7 +290,7 @@ def _trained(path: Path, state: Mapping[str, Any], task: Task, genotype: Genotyp
             "texts must come apart into the same words, so say it again"
         )
     # A network reads with the words it was trained on, whatever vocabulary other data or settings would give.
-    task.vocabulary = Vocabulary(state["words"])
+    task.vocabulary = Vocabulary(state["words"], state.get("misspelt", {}))
     labels = state.get("labels", task.labels)
     if labels != task.labels:
         raise UserError(

@@ -64,7 +64,7 @@ class Network(nn.Module):
         relation_width: width of the features of a pair of boxes.
         bbox_features: append a projection of each region's normalised box to its features.
         align_width: width of a space that texts and images share before they meet; 0 for none.
-        word_dropout: dropout of word vectors before the LSTM reads them.
+        embedding_dropout: dropout of the components of word vectors that the LSTM reads; the alignment reads all.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class Network(nn.Module):
         relation_width: int = 64,
         bbox_features: bool = False,
         align_width: int = 0,
-        word_dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, word_width)
-        self.word_dropout = Dropout(word_dropout)
+        self.embedding_dropout = Dropout(embedding_dropout)
         self.lstm = nn.LSTM(word_width, width, batch_first=True)
         self.box_projection = nn.Linear(5, region_width) if bbox_features else None
         self.region_projection = nn.Linear(region_width * (2 if bbox_features else 1), width)
@@ -136,7 +136,7 @@ class Network(nn.Module):
 
     def _lstm(self, tokens: Tensor) -> Tensor:
         """(n,T) token ids -> (n,T,H)."""
-        return self.lstm(self.word_dropout(self.embedding(tokens)))[0]
+        return self.lstm(self.embedding_dropout(self.embedding(tokens)))[0]
 
     def encode_images(self, regions: Tensor, boxes: Tensor, image_hw: Tensor, pad: Tensor) -> Images:
         """(I,R,D) features, (I,R,4) boxes, (I,2) sizes and padding -> images ready to meet texts."""

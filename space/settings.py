@@ -23,7 +23,7 @@ class ModelSettings:
     Args:
         word_width: width of learned word vectors; given vectors bring their own.
         dropout: dropout after every operation, inside feed-forward layers and in pooling.
-        word_dropout: dropout of word vectors before the LSTM reads them; 0 for none, as published.
+        embedding_dropout: dropout of the components of word vectors that the LSTM reads; 0 for none, as published.
         pool_hidden: hidden width of the attention pooling.
         relation_width: width of the features of a pair of boxes.
         head_scale: multiplies the head size an operation's name gives.
@@ -34,7 +34,7 @@ class ModelSettings:
 
     word_width: Width = 300
     dropout: Dropout = 0.1
-    word_dropout: Dropout = 0.0
+    embedding_dropout: Dropout = 0.0
     pool_hidden: Width = 512
     relation_width: Width = 64
     head_scale: Scale = 1

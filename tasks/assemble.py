@@ -49,7 +49,7 @@ def assemble(
         relation_width=settings.relation_width,
         bbox_features=settings.bbox_features,
         align_width=settings.align_width,
-        word_dropout=settings.word_dropout,
+        embedding_dropout=settings.embedding_dropout,
     )
     if vectors is not None:
         network.start_from(vectors)

@@ -26,7 +26,7 @@ from space.settings import ModelSettings
 from texts.spelling import misspelt
 from texts.tokens import Tokeniser, tokeniser, unsegmented
 from texts.word_vectors import WordVectors, about, find_source
-from texts.words import SPECIAL, Vocabulary, word_of
+from texts.words import SPECIAL, Vocabulary
 
 R = TypeVar("R")
 COCO, FLICKR = "coco", "flickr"  # whose numbers image ids may be
@@ -143,7 +143,6 @@ class Task(ABC):
     wording: ClassVar[Wording] = Wording()
     outputs: ClassVar[dict[str, Output]] = {}  # of an exported network, in order; none where it cannot be exported
     store: FeatureStore | None = None  # none without data
-    _vectors: WordVectors | None = None
     pictures: str = ""  # COCO or FLICKR where image ids are numbers of theirs
     trained_on: Sequence[str] = ("train",)  # the splits that ``train`` consists of
     divided_by: str = "image"  # what stands in one split only; where it is no image, train and val share images
@@ -178,8 +177,8 @@ class Task(ABC):
         return tokeniser(getattr(self.data, "segmenter", None))  # a user's own task may have none
 
     def known_texts(self) -> Iterable[Sequence[str]]:
-        """Tokens of all texts whose words the network is to know."""
-        return []
+        """Tokens of all texts whose words the network is to know; for a task that sets no ``vocabulary`` itself."""
+        raise NotImplementedError(f"{type(self).__name__} sets no vocabulary and has no known_texts")
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -187,12 +186,11 @@ class Task(ABC):
         counts = Counter(token for tokens in self.known_texts() for token in tokens)
         if self.vector_source is None:
             return Vocabulary.of([counts])
-        self._vectors = WordVectors(counts, self.vector_source)
-        return Vocabulary.of([counts], misspelt(counts, self._vectors))
+        return Vocabulary.of([counts], misspelt(counts, WordVectors(counts, self.vector_source)))
 
     @property
     def words(self) -> list[str]:
-        """The vocabulary by token id, each word with how else it is spelt; 0 PAD, 1 UNK, 2 CLS."""
+        """The vocabulary by token id; 0 PAD, 1 UNK, 2 CLS."""
         return self.vocabulary.words
 
     @property
@@ -210,14 +208,13 @@ class Task(ABC):
         """(len(words), d) float32 vectors to start the embedding from, or None to learn them."""
         if self.vector_source is None:
             return None
-        words = [word_of(entry) for entry in self.words]
-        return (self._vectors or WordVectors(words[len(SPECIAL) :], self.vector_source)).of(words)
+        return WordVectors(self.words[len(SPECIAL) :], self.vector_source).of(self.words)
 
     @property
     def remarks(self) -> list[str]:
         """What people should know about this data before a run: lines for the log."""
         notes = [about(self.vector_source), *self.vocabulary.remarks]
-        language = unsegmented(map(word_of, self.words[len(SPECIAL) :]))
+        language = unsegmented(self.words[len(SPECIAL) :])
         if language is not None:
             remedy = f'say ARGS="data.segmenter={language}" (spaCy\'s code of the language)'
             notes.append(
@@ -247,7 +244,8 @@ class Task(ABC):
     @property
     def identity(self) -> dict[str, str]:
         """What a run cannot go on without: short hashes of features, words and labels, and the extractor if known."""
-        texts = {"words": self.words, "labels": self.labels}
+        misspelt = self.vocabulary.misspelt
+        texts = {"words": self.words, "labels": self.labels} | ({"misspelt": misspelt} if misspelt else {})
         hashes = {key: hashlib.sha256(repr(text).encode()).hexdigest()[:12] for key, text in texts.items()}
         extractor = {"extractor": ", ".join(self.store.extractor.values())} if self.store.extractor else {}
         return {**extractor, "features": self.fingerprint, **hashes}

@@ -70,7 +70,8 @@ class VgdData:
         word_vectors: an installed spaCy vectors package, a folder made by `spacy init vectors`, auto for the installed
             package that has most words, if there is one, or null to learn them.
         distractors: in training every phrase is shown a second time, for half the weight, with the regions of so many
-            other images beside its own, drawn anew each time; 0 for none, as published.
+            other images at most beside its own, drawn anew each time, which makes one distractor three times the work;
+            0 for none, as published.
     """
 
     root: str = "data/demo"
@@ -130,8 +131,8 @@ class VgdSplit(Split):
     def batch(self, drawn: np.ndarray) -> Batch:
         """B phrases, each image once, and those among distractors behind them, if some are drawn.
 
-        Targets: ``overlap`` (B,R) with the true box, 0 below one half and at padding; ``offsets`` (B,R,4) towards it
-        from the regions that overlap; with distractors ``weight`` (B,) of every sample.
+        Targets of these B or 2B samples: ``overlap`` (.,R) with the true box, 0 below one half and at padding;
+        ``offsets`` (.,R,4) towards it from the regions that overlap; with distractors ``weight`` (.) of every sample.
         """
         drawn = drawn.reshape(len(drawn), -1)
         phrases, images = drawn[:, 0], self._images[drawn]
@@ -283,7 +284,8 @@ class VisualGrounding(Task):
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Kullback-Leibler divergence to the normalised overlaps + 0.5 smooth L1 on the offsets of those that overlap.
 
-        Phrases whose box no region overlaps teach nothing (arXiv 2004.12070, section 3.3).
+        Phrases whose box no region overlaps teach nothing (arXiv 2004.12070, section 3.3). Among distractors they are
+        samples like others, of half the weight, which the sums are not divided by.
         """
         scores, offsets = model(batch.inputs)
         return grounding_loss(scores.float(), offsets.float(), **batch.targets, **batch.totals)

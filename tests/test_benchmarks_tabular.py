@@ -168,15 +168,21 @@ def test_the_table_is_filled_and_gone_on_with(
     assert "3 architectures, each trained with 2 seeds" in capsys.readouterr().out
     assert json.loads((tmp_path / "table.json").read_text())["made_with"]["recipe"]["retrain:retrain.width"] == 16
 
+    older = json.loads((tmp_path / "table.json").read_text())
+    for stage in ("search", "retrain"):  # a setting that there was none of then
+        del older["made_with"]["recipe"][f"{stage}:model.embedding_dropout"]
+    (tmp_path / "table.json").write_text(json.dumps(older))
     other = ["--out=other.json", "--logs=elsewhere", f"--scores={tmp_path / 'table.json'}", *argv[1:]]
     with pytest.raises(UserError, match=r"table\.json are of retrain:retrain\.epochs=1, not 2"):
         fill.main([*other, "--retrain.epochs=2"])
+    with pytest.raises(UserError, match=r"are of (search|retrain):model\.embedding_dropout=None, not 0\.1"):
+        fill.main([*other, "--model.embedding_dropout=0.1"])
     monkeypatch.setattr(fill, "AGAIN", 4)
     assert fill.main(other) == 0 and len(ran) == 8 + 4  # of six trainings the first and the fifth
     taken = load(tmp_path / "other.json")
     assert (taken.scores, taken.flops, len(taken.searches)) == (made.scores, made.flops, 2)
     assert taken.again == [[0, 0, made.scores[0][0]], [1, 1, made.scores[1][1]]]  # bit for bit on one machine
-    assert taken.made_with["scores"]["date"] == made.made_with["date"]
+    assert taken.made_with["scores"] == older["made_with"]
     show(["--table", str(tmp_path / "other.json")])
     assert "2 of these trainings done again where the searches ran" in capsys.readouterr().out
 

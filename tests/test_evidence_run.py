@@ -82,6 +82,12 @@ def test_a_study_from_plan_to_verdict(
         main([*command, "--retrain.epochs=2"])
     with pytest.raises(UserError, match=r"was begun with search:precision=auto, not fp32"):
         main([*command, "--precision=fp32"])
+    plan = folder / "plan.json"
+    older = json.loads(plan.read_text())
+    del older["recipe"]["search:model.embedding_dropout"]
+    plan.write_text(json.dumps(older))
+    with pytest.raises(UserError, match=r"earlier state of this program, which had no search:model\.embedding_dropout"):
+        main(command)
 
 
 class Pretended:

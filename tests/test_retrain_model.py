@@ -12,11 +12,13 @@ from common.errors import UserError
 from engine.config import load_config
 from engine.run import RunOptions
 from genotypes.genotype import Genotype, load, published
-from retrain.model import build, restore, save, trained_for
+from retrain.model import build, restore, restore_alone, save, trained_for
 from retrain.settings import RetrainSettings
 from space.settings import ModelSettings, SideSettings, SpaceSettings
+from tasks.base import eval_mode
 from tasks.find import find_task
 from tasks.itm import ImageTextMatching, ItmData
+from texts.words import UNK, Vocabulary
 from tools.demo.make import make_demo
 
 GENOTYPE = Genotype("itm", ("self_att_64", "feed_forward"), ("rel_self_att_64", "guided_att_64"))
@@ -95,6 +97,38 @@ def test_published_genotypes_build(task: ImageTextMatching) -> None:
             model = build(task, genotype, ModelSettings(), 512)
             assert len(model.network.backbone.encoder) == 12 and len(model.network.backbone.decoder) == 18
     assert Path(published()["mcan"]).exists()
+
+
+def test_a_network_keeps_what_it_reads_misspelt_words_as(task: ImageTextMatching, tmp_path: Path) -> None:
+    settings = ModelSettings(pool_hidden=8, word_width=8)
+    words, before = task.words, task.vocabulary
+    task.vocabulary = Vocabulary(words, {"grene": words[-1]})
+    save(tmp_path / "best.pt", build(task, GENOTYPE, settings, 64), task, GENOTYPE, settings, 64, 1, {})
+    alone, _ = restore_alone(tmp_path / "best.pt")
+    task.vocabulary = before
+    restore(tmp_path / "best.pt", task, None)
+    for own in (alone, task):
+        assert own.vocabulary.encode(["grene", "grened"], limit=2) == [len(words) - 1, UNK]
+    state = torch.load(tmp_path / "best.pt", weights_only=True)
+    torch.save({**state, "misspelt": ["grene"]}, tmp_path / "damaged.pt")
+    with pytest.raises(UserError, match="as 'misspelt'; it is damaged"):
+        restore_alone(tmp_path / "damaged.pt")
+    settings = {name: value for name, value in state["settings"].items() if name != "embedding_dropout"}
+    torch.save(
+        {name: {**state, "settings": settings}[name] for name in state if name != "misspelt"}, tmp_path / "old.pt"
+    )
+    alone, trained = restore_alone(tmp_path / "old.pt")
+    assert alone.vocabulary.misspelt == {} and trained.model.network.embedding_dropout.p == 0
+
+
+def test_components_of_word_vectors_are_dropped_in_training_alone(task: ImageTextMatching) -> None:
+    model = build(task, GENOTYPE, ModelSettings(pool_hidden=8, dropout=0.0, embedding_dropout=0.5), 64)
+    tokens = torch.tensor([[3, 4, 5], [6, 7, 0]])
+    once, again = (model.network.encode_texts(tokens, tokens == 0).states for _ in range(2))
+    assert not torch.equal(once, again)
+    with eval_mode(model):
+        once, again = (model.network.encode_texts(tokens, tokens == 0).states for _ in range(2))
+    assert torch.equal(once, again)
 
 
 def test_a_network_is_read_only_with_its_own_way_to_part_texts(task: ImageTextMatching, tmp_path: Path) -> None:

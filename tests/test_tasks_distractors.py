@@ -9,12 +9,19 @@ import pytest
 import tiny_vgd
 import torch
 
+from engine.batches import EpochBatches
+from engine.distributed import Ranks
+from engine.learning import whole_totals
+from engine.runtime import Runtime
 from genotypes.genotype import Genotype
 from retrain.model import build
 from space.inputs import Inputs
 from space.settings import ModelSettings
 from tasks.distractors import WEIGHT, among_others, twice
 from tasks.vgd import VgdData, VgdSplit, VisualGrounding
+
+GENOTYPE = Genotype("vgd", ("self_att_64",), ("rel_self_att_64", "guided_att_64"))
+SETTINGS = ModelSettings(pool_hidden=8, dropout=0.0, bbox_features=True)
 
 
 @pytest.fixture
@@ -68,12 +75,7 @@ def test_phrases_are_shown_twice_in_training_and_once_in_scoring(split: VgdSplit
 def test_their_loss_is_that_of_both_passes(split: VgdSplit) -> None:
     task = VisualGrounding(split.data)
     torch.manual_seed(0)
-    model = build(
-        task,
-        Genotype("vgd", ("self_att_64",), ("rel_self_att_64", "guided_att_64")),
-        ModelSettings(pool_hidden=8, dropout=0.0, bbox_features=True),
-        64,
-    )
+    model = build(task, GENOTYPE, SETTINGS, 64)
     made = split.batch(split.draw(np.arange(8), np.random.default_rng(1)))
     inputs, weight = made.inputs, made.targets.pop("weight")
     halves = []
@@ -85,6 +87,26 @@ def test_their_loss_is_that_of_both_passes(split: VgdSplit) -> None:
     assert halves[0]["loss"] != halves[1]["loss"]
     for name in whole:
         torch.testing.assert_close(whole[name], halves[0][name] + WEIGHT * halves[1][name])
+
+
+def test_a_batch_in_parts_teaches_the_same(split: VgdSplit) -> None:
+    task = VisualGrounding(split.data)
+    torch.manual_seed(0)
+    model = build(task, GENOTYPE, SETTINGS, 64)
+    losses = []
+    for count in (1, 3):
+        parts = EpochBatches(split, 8, Runtime(torch.device("cpu"), seed=0), "train", 0, count)[0]
+        assert len(parts) == count
+        losses.append(sum(task.loss(model, part)["loss"] for part in whole_totals(parts, Ranks())))
+    torch.testing.assert_close(*losses)
+
+
+def test_images_of_a_part_are_lent_by_images_of_that_part(split: VgdSplit) -> None:
+    some = split.subset(np.arange(10))
+    batch = some.batch(some.draw(np.arange(10), np.random.default_rng(0)))
+    seen = split.batch(np.arange(10)).inputs.regions.flatten(0, 1)
+    shown = batch.inputs.regions[~batch.inputs.regions_pad]
+    assert (torch.cdist(shown.float(), seen.float()).amin(1) < 1e-3).all()
 
 
 def test_without_them_nothing_is_drawn(split: VgdSplit) -> None:

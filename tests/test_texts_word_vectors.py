@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_vgd
 
 from common.errors import UserError
+from tasks.vgd import VgdData, VisualGrounding
 from texts import word_vectors as module
 from texts.word_vectors import WordVectors, about, find_source
 
@@ -40,6 +42,23 @@ def test_vectors_come_from_spacy(glove: Path) -> None:
     assert by_word["cannot"] == [1.0, 2.0, 0.0]  # the mean of can and not
     assert by_word["PAD"] == [0, 0, 0]
     assert np.array_equal(vectors, WordVectors(words[3:], str(glove)).of(words))
+
+
+def test_a_task_starts_from_the_vectors_of_what_is_meant(tmp_path: Path) -> None:
+    from spacy import blank
+
+    language = blank("en")
+    for number, word in enumerate(("the", "one", "box", *tiny_vgd.COLORS)):
+        language.vocab.set_vector(word, np.full(4, number + 1.0, np.float32))
+    language.to_disk(tmp_path / "vectors")
+    root = tiny_vgd.make_root(tmp_path / "root")
+    refs, instances = tiny_vgd.read(root)
+    refs[0]["sentences"][0]["tokens"] = ["the", "grene", "one"]
+    tiny_vgd.write(root, refs, instances)
+    task = VisualGrounding(VgdData(root=str(root), word_vectors=str(tmp_path / "vectors")))
+    assert task.vocabulary.misspelt == {"grene": "green"}
+    (row,) = task.vocabulary.encode(["grene"], limit=1)
+    assert task.words[row] == "green" and task.word_vectors[row].tolist() == [5.0] * 4
 
 
 def test_unknown_words_start_from_the_mean_and_spread_of_the_others(glove: Path) -> None:

@@ -29,17 +29,24 @@ def test_encode_cuts_and_never_fails() -> None:
 
 
 def test_misspelt_words_are_read_as_what_is_meant_and_saved_with_it() -> None:
-    texts = [["purple", "prple", "blue"], ["purpel", "grue"]]
-    made = Vocabulary.of(texts, {"prple": "purple", "purpel": "purple", "seen": "nowhere"})
-    assert made.words[3:] == ["blue", "grue", "purple prple purpel"]
-    for vocabulary in (made, Vocabulary(made.words)):
+    texts = [["purple", "prple", "ice cream"], ["purpel", "grue"]]
+    made = Vocabulary.of(texts, {"purpel": "purple", "prple": "purple"})
+    assert [*made.misspelt] == ["prple", "purpel"]  # whatever the order of texts
+    assert made.words[3:] == ["grue", "ice cream", "purple"]
+    for vocabulary in (made, Vocabulary(made.words, made.misspelt)):
         assert vocabulary.encode(["prple", "purple", "purpel", "purply"], limit=10) == [5, 5, 5, UNK]
-        assert vocabulary.decode([5, 3, UNK]) == "purple blue –" and len(vocabulary) == 6
+        assert vocabulary.decode([5, 4, UNK]) == "purple ice cream –" and len(vocabulary) == 6
         assert vocabulary.unknown(["prple", "purply"]) == ["purply"]
-        assert vocabulary.remarks == ["note: 2 misspelt words are read as those a letter away, such as prple as purple"]
+        assert vocabulary.remarks == [
+            "note: misspelt words, which are read as what is meant: 2, such as prple as purple, purpel as purple"
+        ]
     assert Vocabulary.of(texts).remarks == []
-    with pytest.raises(UserError, match="name every word once"):
-        Vocabulary([*made.words, "prple"])
+
+
+@pytest.mark.parametrize("misspelt", [{"prple": "purple"}, {"grue": "blue"}])
+def test_what_is_meant_is_in_the_vocabulary_and_mistakes_are_not(misspelt: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="is damaged"):
+        Vocabulary(["PAD", "UNK", "CLS", "blue", "grue"], misspelt)
 
 
 def test_vocabulary_is_saved_as_its_list() -> None:

@@ -131,7 +131,7 @@ def test_the_example_reads_a_text_as_the_task_does(
 ) -> None:
     own = task(name, demo)
     own.data.max_tokens, own.data.max_regions = 6, 3
-    own.vocabulary = Vocabulary([f"{word} rde" if word == "red" else word for word in own.words])
+    own.vocabulary = Vocabulary(own.words, {"rde": "red"})
     text, image = "What’s (the) Rde—CIRCLE/ball’s “colour”, unheard-of?", own.store.ids[0]
     (stem,) = own.store.stems([image])
     path = next(path for folder in own.store._folders for path in folder.glob(f"{stem}*"))

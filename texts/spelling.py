@@ -7,13 +7,15 @@ from collections.abc import Container, Mapping
 from difflib import SequenceMatcher
 
 SHORTEST = 4  # letters; too many shorter words lie one letter apart
+OFTEN = 5  # times as often as a mistake the word is written that is meant
 
 
 def misspelt(counts: Mapping[str, int], known: Container[str]) -> dict[str, str]:
-    """The word that is meant by each that is not known, where one is close and more frequent.
+    """The word that is meant by each that is not known, where one is close and ``OFTEN`` times as frequent.
 
     Two are close where each has at most one letter that the other lacks: it was left out, added, changed or moved. Of
     several the most frequent is meant (as P. Norvig, "How to write a spelling corrector", 2007), then the most alike.
+    Words of fewer than ``SHORTEST`` letters, and what has other characters than letters, are left alone.
 
     Args:
         counts: how often every word of the texts is in them.
@@ -25,7 +27,7 @@ def misspelt(counts: Mapping[str, int], known: Container[str]) -> dict[str, str]
             for part in _parts(word):
                 near[part].append(word)
     meant = {word: _meant(word, counts, near) for word in filter(_spelt, counts) if word not in known}
-    return {word: other for word, other in meant.items() if other and counts[other] > counts[word]}
+    return {word: other for word, other in meant.items() if other and counts[other] >= OFTEN * counts[word]}
 
 
 def _meant(word: str, counts: Mapping[str, int], near: Mapping[str, list[str]]) -> str | None:

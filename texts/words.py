@@ -13,42 +13,44 @@ from common.errors import UserError
 
 PAD, UNK, CLS = 0, 1, 2
 SPECIAL = ["PAD", "UNK", "CLS"]  # upper case, which no token is
+NONE: Mapping[str, str] = MappingProxyType({})
+SHOWN = 3  # misspelt words that a line names
 
 
 class Vocabulary:
-    """Words by id: 0 PAD, 1 UNK, 2 CLS, then the words of the data. ``words`` is all there is to save.
+    """Words by id: 0 PAD, 1 UNK, 2 CLS, then the words of the data. ``words`` and ``misspelt`` are what is saved."""
 
-    An entry of ``words`` is a word and, parted by spaces, how else it is spelt in the texts.
-    """
+    def __init__(self, words: Sequence[str], misspelt: Mapping[str, str] = NONE) -> None:
+        """Take back what was saved.
 
-    def __init__(self, words: Sequence[str]) -> None:
-        """Take back a saved list.
+        Args:
+            words: by id.
+            misspelt: what is read as one of them, by how it is spelt.
 
         Raises:
-            UserError: it does not begin with PAD, UNK, CLS, or a word is in it twice.
+            UserError: the words do not begin with PAD, UNK, CLS, one is there twice, or one that is meant is not there.
         """
-        self.words = list(words)
-        spelt = [(one, index) for index, entry in enumerate(self.words) for one in entry.split()]
-        self._ids = dict(spelt)
-        if self.words[: len(SPECIAL)] != SPECIAL or not len(self._ids) == len(spelt) >= len(self.words):
+        self.words, self.misspelt = list(words), dict(misspelt)
+        self._ids = {word: index for index, word in enumerate(self.words)}
+        known = self._ids.keys()
+        whole = self.words[: len(SPECIAL)] == SPECIAL and len(known) == len(self.words)
+        if not whole or not known >= {*self.misspelt.values()} or known & self.misspelt.keys():
             raise UserError(
                 f"the saved vocabulary of {len(self.words)} words is damaged: "
                 "it must begin with PAD, UNK, CLS and name every word once"
             )
+        self._ids |= {word: self._ids[meant] for word, meant in self.misspelt.items()}
 
     @classmethod
-    def of(cls, token_lists: Iterable[Iterable[str]], misspelt: Mapping[str, str] = MappingProxyType({})) -> Vocabulary:
+    def of(cls, token_lists: Iterable[Iterable[str]], misspelt: Mapping[str, str] = NONE) -> Vocabulary:
         """The vocabulary of some texts: alphabetical, so that it depends on the texts but not on their order.
 
         Args:
             token_lists: words of the texts.
             misspelt: for some of them the one that is meant; both have one id.
         """
-        found = {token for tokens in token_lists for token in tokens}
-        spelt = {word: [word] for word in sorted(found - misspelt.keys())}
-        for token in sorted(found & misspelt.keys()):
-            spelt[misspelt[token]].append(token)
-        return cls(SPECIAL + [" ".join(entry) for entry in spelt.values()])
+        words = {token for tokens in token_lists for token in tokens} - misspelt.keys()
+        return cls(SPECIAL + sorted(words), dict(sorted(misspelt.items())))
 
     def __len__(self) -> int:
         return len(self.words)
@@ -58,17 +60,12 @@ class Vocabulary:
         return [self._ids.get(token, UNK) for token in tokens[:limit]] or [UNK]
 
     @property
-    def misspelt(self) -> dict[str, str]:
-        """The word that is meant, by how else it is spelt."""
-        return {other: word_of(entry) for entry in self.words for other in entry.split()[1:]}
-
-    @property
     def remarks(self) -> list[str]:
         """What people should know about misspelt words: a line, or none."""
         if not self.misspelt:
             return []
-        word, other, *_ = max((entry.split() for entry in self.words), key=len)
-        return [f"note: {len(self.misspelt)} misspelt words are read as those a letter away, such as {other} as {word}"]
+        some = ", ".join(f"{word} as {meant}" for word, meant in [*self.misspelt.items()][:SHOWN])
+        return [f"note: misspelt words, which are read as what is meant: {len(self.misspelt)}, such as {some}"]
 
     def unknown(self, tokens: Iterable[str]) -> list[str]:
         """The tokens that it does not know, each once."""
@@ -76,12 +73,7 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int]) -> str:
         """What the network reads in these ids, as a text in which an unknown word is a dash; PAD is left out."""
-        return " ".join("–" if token == UNK else word_of(self.words[token]) for token in ids if token != PAD)
-
-
-def word_of(entry: str) -> str:
-    """The word of an entry of a vocabulary, without how else it is spelt."""
-    return entry.partition(" ")[0]
+        return " ".join("–" if token == UNK else self.words[token] for token in ids if token != PAD)
 
 
 class TokenStore:

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.tabular import grid
 from benchmarks.tabular.table import SHIPPED, Search, Table, load
 from common import processor
-from common.arguments import Parser, expanded
+from common.arguments import Parser, expanded, home_path
 from common.errors import UserError, run
 from engine.run import commit, today
 from evidence.cells import Cell, Folder, key
@@ -76,9 +76,10 @@ def _searches(recipe: Recipe, folder: Folder, wanted: Sequence[tuple[grid.Way, i
 
 
 def _of_recipe(path: Path, recipe: Recipe) -> Table:
-    """A table whose scores are of this recipe."""
-    table, now = load(path), json.loads(json.dumps(recipe.identity))
-    before = table.made_with["recipe"]
+    """A table whose scores are of this recipe; settings that its program did not have are off."""
+    table = load(path)
+    before = table.made_with.get("scores", table.made_with)["recipe"]
+    now = {name: value for name, value in json.loads(json.dumps(recipe.identity)).items() if value or name in before}
     if name := first_difference(before, now):
         raise UserError(
             f"the scores of {path} are of {name}={before.get(name)}, not {now.get(name)}; "
@@ -100,9 +101,7 @@ def collect(recipe: Recipe, folder: Folder, searches: Sequence[Cell], known: Tab
     scores = {at: score(done.output["metrics"], metric) for at, done in trained.items()}
     made_with = {"commit": commit(), "date": today(), "processor": processor.name(), "recipe": recipe.identity}
     if known:
-        made_with["scores"] = known.made_with.get("scores") or {
-            name: value for name, value in known.made_with.items() if name != "recipe"
-        }
+        made_with["scores"] = known.made_with.get("scores", known.made_with)
     return Table(
         made_with,
         [space.encoder.candidates] * space.encoder.blocks,
@@ -125,7 +124,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="cells side by side")
     parser.add_argument("--logs", type=expanded, default="logs", help="folder for everything a run writes")
     parser.add_argument(
-        "--scores", type=Path, help=f"take the scores of this table, and train one architecture in {AGAIN} again"
+        "--scores", type=home_path, help=f"take the scores of this table, and train one architecture in {AGAIN} again"
     )
     parser.add_argument("--out", type=Path, default=SHIPPED, help="where the table goes")
     options, options.flags = parser.parse_known_args(argv)

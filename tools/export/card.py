@@ -10,7 +10,7 @@ import torch
 from retrain.model import Trained
 from tasks.base import Task
 from texts.tokens import PUNCTUATION, TYPOGRAPHY
-from texts.words import PAD, UNK, word_of
+from texts.words import PAD, UNK
 from tools.export.check import SIZES
 from tools.export.graph import OPSET, Input
 
@@ -76,7 +76,7 @@ def card(
             "pad": PAD,
             "unknown": UNK,
             "misspelt": task.vocabulary.misspelt,
-            "words": [word_of(entry) for entry in task.words],
+            "words": task.words,
         },
     }
 
