@@ -244,8 +244,8 @@ class Task(ABC):
     @property
     def identity(self) -> dict[str, str]:
         """What a run cannot go on without: short hashes of features, words and labels, and the extractor if known."""
-        misspelt = self.vocabulary.misspelt
-        texts = {"words": self.words, "labels": self.labels} | ({"misspelt": misspelt} if misspelt else {})
+        mistakes = self.vocabulary.misspelt
+        texts = {"words": self.words, "labels": self.labels} | ({"misspelt": mistakes} if mistakes else {})
         hashes = {key: hashlib.sha256(repr(text).encode()).hexdigest()[:12] for key, text in texts.items()}
         extractor = {"extractor": ", ".join(self.store.extractor.values())} if self.store.extractor else {}
         return {**extractor, "features": self.fingerprint, **hashes}
