@@ -70,8 +70,8 @@ class VgdData:
         word_vectors: an installed spaCy vectors package, a folder made by `spacy init vectors`, auto for the installed
             package that has most words, if there is one, or null to learn them.
         distractors: in training every phrase is shown a second time, for half the weight, with the regions of so many
-            other images at most beside its own, drawn anew each time, which makes one distractor three times the work;
-            0 for none, as published.
+            other images at most beside its own, drawn anew each time (one distractor is up to three times the work); 0 for
+            none, as published.
     """
 
     root: str = "data/demo"
@@ -135,8 +135,8 @@ class VgdSplit(Split):
         ``offsets`` (.,R,4) towards it from the regions that overlap; with distractors ``weight`` (.) of every sample.
         """
         drawn = drawn.reshape(len(drawn), -1)
-        phrases, images = drawn[:, 0], self._images[drawn]
-        images, at = np.unique(images, return_inverse=True)
+        phrases = drawn[:, 0]
+        images, at = np.unique(self._images[drawn], return_inverse=True)
         own, *lenders = at.reshape(drawn.shape).T.copy()
         inputs = Inputs(
             *self.store.gather(images, self.data.max_regions),

@@ -30,7 +30,7 @@ def find_source(named: str | None) -> str | None:
         named: a source itself, None for none, or "auto" for the installed spaCy package that has most words.
 
     Returns:
-        A source for ``word_vectors``, or None to learn all vectors.
+        A source for ``WordVectors``, or None to learn all vectors.
     """
     if named != AUTO:
         return named
