@@ -70,7 +70,7 @@ class VgdData:
         word_vectors: an installed spaCy vectors package, a folder made by `spacy init vectors`, auto for the installed
             package that has most words, if there is one, or null to learn them.
         distractors: in training every phrase is shown a second time, for half the weight, with the regions of so many
-            other images at most beside its own, drawn anew each time (one distractor is up to three times the work); 0 for
+            other images at most beside its own, drawn anew each time. One makes up to three times the work; 0 for
             none, as published.
     """
 
