@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,16 +77,21 @@ def _searches(recipe: Recipe, folder: Folder, wanted: Sequence[tuple[grid.Way, i
 
 
 def _of_recipe(path: Path, recipe: Recipe) -> Table:
-    """A table whose scores are of this recipe; settings that its program did not have are off."""
+    """A table whose scores are of this recipe, however it searches; settings that its program did not have are off."""
     table = load(path)
-    before = table.made_with.get("scores", table.made_with)["recipe"]
-    now = {name: value for name, value in json.loads(json.dumps(recipe.identity)).items() if value or name in before}
+    before = _of_scores(table.made_with.get("scores", table.made_with)["recipe"])
+    now = _of_scores(json.loads(json.dumps(recipe.identity)))
+    now = {name: value for name, value in now.items() if value or name in before}
     if name := first_difference(before, now):
         raise UserError(
             f"the scores of {path} are of {name}={before.get(name)}, not {now.get(name)}; "
             "say the same, or leave --scores out to train every architecture"
         )
     return table
+
+
+def _of_scores(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in identity.items() if not name.startswith("search:search.")}
 
 
 def collect(recipe: Recipe, folder: Folder, searches: Sequence[Cell], known: Table | None = None) -> Table:
