@@ -53,14 +53,12 @@ def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> lis
     def done(some: Sequence[T]) -> list[R]:
         return [work(piece) for piece in (track(some, what) if what else some)]
 
-    count = min(_most, len(pieces))
-    if not count or len(pieces) < torch.get_num_threads():
+    if not apart(len(pieces)):
         return done(pieces)
-    # A copy shares this one's memory, and takes as much again at the very most.
-    count = min(count, 1 + free() // peak())
+    count = processes(len(pieces))
     found: list[Any] = [None] * len(pieces)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_one_thread())
+        stack.enter_context(one_thread())
         copies = [stack.enter_context(_copy(work, pieces[number::count])) for number in range(1, count)]
         found[::count] = done(pieces[::count])
         for number, copy in enumerate(copies, 1):
@@ -69,8 +67,19 @@ def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> lis
     return found
 
 
+def apart(pieces: int) -> bool:
+    """Whether so many pieces are done with one thread each, by however many processes; else here with all threads."""
+    return _most > 0 < pieces >= torch.get_num_threads()
+
+
+def processes(pieces: int) -> int:
+    """How many processes may do so many pieces, this one among them, if each is done with one thread."""
+    # A copy shares this one's memory, and takes as much again at the very most.
+    return min(_most, pieces, 1 + free() // peak())
+
+
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute with one thread until the end of the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -107,11 +116,8 @@ def _copy(work: Callable[[T], Any], pieces: Sequence[T]) -> Iterator[Connection 
 
 def _serve(parent: int, ours: Connection, theirs: Connection, work: Callable[[T], Any], pieces: Sequence[T]) -> None:
     """Do the work and send it, unless nobody waits for it any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    become_copy()
     ours.close()  # or sending would wait for this very process to receive
-    allow(1)  # work in pieces within a piece is computed as this process would
-    hush()
     found = []
     # Whoever waits for this one does its work again, and says what is wrong.
     with contextlib.suppress(Exception):
@@ -121,6 +127,14 @@ def _serve(parent: int, ours: Connection, theirs: Connection, work: Callable[[T]
             found.append(work(piece))
         # Not with send: torch would lend its memory to the other side, which cannot be once this side is gone.
         theirs.send_bytes(pickle.dumps(found))
+
+
+def become_copy() -> None:
+    """Leave Ctrl-C and what is shown to whoever waits for this process, and make no copies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    allow(1)  # work in pieces within a piece is computed as this process would
+    hush()
 
 
 def _brought(copy: Connection | None) -> list[Any] | None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from engine.distributed import Ranks
-from search.budget import Budget
 from search.contract import Estimator, Opening
 from search.supernet import Supernet
+from space.budget import Budget
 from space.inputs import sent
 
 

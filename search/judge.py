@@ -15,7 +15,8 @@ from torch import Tensor
 from common.sharing import shared
 from engine.runtime import undrawn
 from search.prefix import PrefixMemory, remembering
-from search.supernet import Path, Supernet
+from search.supernet import Supernet
+from space.settings import Path
 from tasks.base import Batch, eval_mode
 
 CONFIDENCE = 0.95

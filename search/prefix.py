@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from search.mixed import MixedOp
-from search.supernet import Path, Supernet
+from search.supernet import Supernet
+from space.settings import Path
 
 
 class PrefixMemory:

@@ -25,7 +25,6 @@ from genotypes.drawing import draw
 from genotypes.genotype import SEARCHED, Genotype, load, save_epochs
 from genotypes.table import table
 from report.page import leave
-from search.budget import Budget
 from search.diagnosis import Diagnosis, summary, warnings
 from search.estimators import ESTIMATORS
 from search.mixed import MixedOp
@@ -36,6 +35,7 @@ from search.selectors import SELECTORS
 from search.settings import SearchSettings
 from search.stage import SearchStage
 from search.supernet import Supernet
+from space.budget import Budget
 from space.cost import genotype_cost
 from space.ops import OPS
 from space.settings import ModelSettings, SpaceSettings

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from search.mixed import MixedOp
-from search.supernet import Path
+from space.settings import Path
 
 
 class Sampler(ABC):

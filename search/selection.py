@@ -10,8 +10,8 @@ from search.judge import Judge
 from search.samplers import Uniform
 from search.selectors import SELECTORS, Selector
 from search.stage import SearchStage
-from search.supernet import Path
 from search.tuning import Tuner
+from space.settings import Path
 
 JUDGED_TOGETHER = 64  # samples of a part that selectors judge by
 

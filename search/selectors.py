@@ -15,10 +15,11 @@ import torch
 
 from common.copies import spread
 from common.errors import UserError
-from search.budget import Budget
 from search.judge import Judge
-from search.supernet import Path, Supernet
+from search.supernet import Supernet
 from search.tuning import Tuner
+from space.budget import Budget
+from space.settings import Path
 
 MOST = 10_000  # architectures that are all judged
 

@@ -17,12 +17,13 @@ from engine.learning import add_up, learn, whole_totals
 from engine.runtime import Runtime
 from genotypes.genotype import Genotype
 from search.arch_step import arch_step, rehearse
-from search.budget import Budget
 from search.diagnosis import Diagnosis, alpha_numbers, stable_epochs
 from search.estimators import ESTIMATORS
 from search.samplers import SAMPLERS
 from search.settings import SearchSettings
-from search.supernet import Path, Supernet
+from search.supernet import Supernet
+from search.team import Team
+from space.budget import Budget
 from space.network import Model
 from tasks.base import Batch, Split, Task, eval_mode
 
@@ -84,6 +85,7 @@ class SearchStage:
         self.alpha_optimiser = torch.optim.Adam(supernet.alphas, lr=settings.alpha_lr, betas=(0.0, 0.999), fused=True)
         self.estimator = ESTIMATORS[settings.estimator]()
         self.sampler = SAMPLERS[settings.sampler]()
+        self.team = Team(supernet, self._backward)
         self.generator = runtime.generator("paths")
         self.weight_steps = self.arch_steps = 0
         self.began = {name: alpha.detach().clone() for name, alpha in supernet.choices().items()}
@@ -108,10 +110,7 @@ class SearchStage:
             found = self._backward(parts)
             self.supernet.close()
         else:
-            paths = self.sampler.draw(self.supernet.blocks, self.generator)
-            found, *others = [self._on(path, parts, 1 / len(paths)) for path in paths]
-            if others:
-                found = {name: sum((one[name] for one in others), value) / len(paths) for name, value in found.items()}
+            found = self.team.learn(self.sampler.draw(self.supernet.blocks, self.generator), parts)
         norm = optim.step(self.optimiser, lr, self.settings.clip, self.scaler, ranks)
         self.weight_steps += 1
         if self._moves_alpha(epoch) and self.weight_steps % self.settings.alpha_every == 0:
@@ -140,10 +139,6 @@ class SearchStage:
     def replicas(self) -> Iterable[Tensor]:
         """The supernet's weights and alphas."""
         return self.supernet.model.parameters()
-
-    def _on(self, path: Path, parts: Sequence[Batch], share: float) -> dict[str, Tensor]:
-        self.supernet.choose(path)
-        return self._backward(parts, share)
 
     def _backward(self, parts: Sequence[Batch], share: float = 1.0) -> dict[str, Tensor]:
         def backward(loss: Tensor) -> None:
@@ -178,6 +173,7 @@ class SearchStage:
 
     def end_epoch(self, epoch: int, validate: bool) -> tuple[Mapping[str, Mapping[str, float]], bool]:
         """Note the genotype; score its path on the validation split; stop if it has converged."""
+        self.team.dismiss()
         self.supernet.choose_best()
         self.history.append(self.genotype())
         self.report(self.history)

@@ -13,9 +13,9 @@ from common.errors import UserError
 from search.mixed import MixedOp
 from space.inputs import sent
 from space.network import Model
+from space.settings import Path
 
 Probabilities = dict[str, list[dict[str, float]]]
-Path = tuple[int, ...]  # number of the candidate in every block, encoder first
 
 
 class Supernet:

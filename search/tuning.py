@@ -16,8 +16,9 @@ from engine import optim
 from engine.batches import EndlessBatches
 from engine.learning import add_up, learn, whole_totals
 from engine.runtime import Runtime, undrawn
-from search.supernet import Path, Supernet
+from search.supernet import Supernet
 from space.network import Model
+from space.settings import Path
 
 WARM_UP = 0.1  # of the steps, until Adam's new moments mean something
 

@@ -12,6 +12,7 @@ from space.ops import check, check_width
 
 Width, Blocks, Scale, Align = whole(1, 65_536), whole(1, 1000), whole(1, 64), whole(0, 65_536)
 Dropout = share_below_one()
+Path = tuple[int, ...]  # number of the candidate in every block of a space, encoder first
 
 
 @dataclass

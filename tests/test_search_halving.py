@@ -14,8 +14,9 @@ from common.copies import allow
 from engine import optim
 from engine.runtime import Runtime
 from search.selectors import Halving
-from search.supernet import Path, Supernet
+from search.supernet import Supernet
 from search.tuning import Tuner
+from space.settings import Path
 from tasks.base import Batch
 
 BEST: Path = (1, 0, 2, 1, 3)

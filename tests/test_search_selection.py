@@ -17,7 +17,8 @@ from search.judge import Judge
 from search.mixed import MixedOp
 from search.samplers import SAMPLERS, Alpha, Fair, Uniform
 from search.selectors import Argmax, Evolution, Exact
-from search.supernet import Path, Supernet
+from search.supernet import Supernet
+from space.settings import Path
 
 PARTS = [inputs(seed=seed) for seed in range(3)]
 

@@ -18,10 +18,10 @@ from common.progress import track
 from engine.config import Config, load_config
 from engine.run import Threads, today
 from engine.runtime import Runtime, start
-from search.budget import Budget
 from search.prices import LatencyTable, sizes_of, table_path
 from search.settings import SearchSettings
 from space.backbone import Block
+from space.budget import Budget
 from space.context import Context
 from space.cost import REGIONS, TOKENS, Prices
 from space.geometry import Relation, relation_geometry

@@ -20,7 +20,7 @@ from search.judge import Judge
 from search.selection import judge_of, selector
 from search.selectors import SELECTORS, Halving
 from search.stage import SearchStage
-from search.supernet import Path
+from space.settings import Path
 from tasks.base import Task
 
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from search.supernet import Path
 from space.cost import Prices
 from space.ops import OPS
-from space.settings import SpaceSettings
+from space.settings import Path, SpaceSettings
 
 UNITS = {"parameters": " parameters", "flops": "FLOPs", "latency": "ms"}
 SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

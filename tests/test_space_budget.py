@@ -15,13 +15,13 @@ from tiny import DECODER, ENCODER, SIZES, inputs, loss, supernet
 from common.errors import UserError
 from genotypes.genotype import load
 from search.arch_step import arch_step
-from search.budget import Budget
 from search.estimators import ESTIMATORS
 from search.run import main as search
 from search.selectors import Evolution, Exact
 from search.settings import BudgetSettings, SearchSettings
-from search.supernet import Path as Numbers
+from space.budget import Budget
 from space.cost import Prices, genotype_cost, prices
+from space.settings import Path as Numbers
 from space.settings import SideSettings, SpaceSettings
 
 COUNTED = {"width": SIZES["width"], "regions": 50, "tokens": 40}
