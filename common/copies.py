@@ -37,8 +37,9 @@ def allow(processes: int) -> None:
 def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> list[R]:
     """What comes of every piece of a piece of work, in their order.
 
-    Every process does some of the pieces, copies with this one's memory as it is now: what they change is lost, only
-    what ``work`` returns comes back. What a copy fails to bring is made here, so that its errors are raised here.
+    Every process does some of the pieces, copies with this one's memory as it is now: what they change is lost, but
+    for memory in common, and what ``work`` returns comes back. What a copy fails to bring is made here, so that its
+    errors are raised here.
 
     Where processes are allowed, even one, and there are as many pieces as threads, every piece is computed with one
     thread, so that sums are rounded alike however many processes there are, which is as many as there is memory for.
@@ -62,8 +63,8 @@ def spread(work: Callable[[T], R], pieces: Sequence[T], what: str | None) -> lis
         copies = [stack.enter_context(_copy(work, pieces[number::count])) for number in range(1, count)]
         found[::count] = done(pieces[::count])
         for number, copy in enumerate(copies, 1):
-            brought = _brought(copy)
-            found[number::count] = done(pieces[number::count]) if brought is None else brought
+            theirs = brought(copy)
+            found[number::count] = done(pieces[number::count]) if theirs is None else theirs
     return found
 
 
@@ -137,7 +138,7 @@ def become_copy() -> None:
     hush()
 
 
-def _brought(copy: Connection | None) -> list[Any] | None:
+def brought(copy: Connection | None) -> list[Any] | None:
     """What came of a copy's pieces, or None where it has ended without a word; nobody but it has the other end."""
     try:
         return copy and pickle.loads(copy.recv_bytes())

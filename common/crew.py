@@ -6,89 +6,106 @@ import contextlib
 import mmap
 import multiprocessing
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from common.copies import become_copy, one_thread, processes
+from common.copies import become_copy, brought, one_thread
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
+def common_zeros(count: int, dtype: torch.dtype) -> Tensor:
+    """(count,) zeros in memory that this process and copies made from now on all read and write.
+
+    Raises:
+        OSError: there is not as much.
+    """
+    size = max(1, count) * dtype.itemsize
+    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype)[:count]
+
+
 def in_common(tensor: Tensor) -> Tensor:
-    """The same tensor on the CPU, in memory that this process and copies made from now on all read and write."""
-    memory = torch.frombuffer(mmap.mmap(-1, max(tensor.itemsize, tensor.nbytes)), dtype=tensor.dtype)
-    return memory[: tensor.numel()].view(tensor.shape).copy_(tensor)
+    """The same tensor on the CPU in such memory."""
+    return common_zeros(tensor.numel(), tensor.dtype).view(tensor.shape).copy_(tensor)
 
 
 class Crew(Generic[T, R]):
-    """Does pieces of work as ``common.copies.spread`` does, with copies that stay until they are dismissed.
+    """Does pieces of work with copies that stay until they are dismissed, and end with this process.
 
     They know what this process knew when they were made, what comes with a piece, and what is in memory in common. What
-    one fails to bring, then and later, is made here. They end with this process, and with what refers to this.
+    one fails to bring, then and later, is made here. Every piece is computed with one thread.
 
     Args:
         work: what to do with a piece; pieces and what comes of them can be pickled.
-        pieces: that come at a time, each of which is to be computed with one thread.
+        size: processes, this one among them; there are fewer where the system makes no more.
     """
 
-    def __init__(self, work: Callable[[T], R], pieces: int) -> None:
+    def __init__(self, work: Callable[[T], R], size: int) -> None:
         self._work = work
-        self._copies: list[Connection] = []
-        with one_thread(), contextlib.suppress(OSError):  # no more files, processes or memory: fewer copies
-            for _ in range(1, processes(pieces)):
-                self._copies.append(self._copy())
+        self._copies: list[tuple[BaseProcess, Connection]] = []
+        with one_thread(), contextlib.suppress(OSError):  # no more files, processes or memory
+            for number in range(1, size):
+                self._copies.append(self._copy(number, size))
+        self._size = size
 
-    def do(self, pieces: Sequence[T]) -> list[R]:
-        """What comes of the pieces, in their order."""
-        count = 1 + len(self._copies)
-        found: list[Any] = [None] * len(pieces)
-        try:
-            for number, copy in enumerate(self._copies, 1):
-                with contextlib.suppress(OSError):  # it is gone
-                    copy.send_bytes(pickle.dumps(pieces[number::count]))
-            with one_thread():
-                found[::count] = map(self._work, pieces[::count])
-                for number, copy in enumerate(self._copies, 1):
-                    brought = _brought(copy)
-                    found[number::count] = map(self._work, pieces[number::count]) if brought is None else brought
-        except BaseException:  # whatever copies bring now, nobody asks for it any more
-            self.dismiss()
-            raise
-        return found
+    def do(self, pieces: Sequence[T]) -> Iterator[R]:
+        """What comes of the pieces, in their order; where there are no copies, one after the other as it is asked for.
+
+        To be gone through to its end, or else dismissed.
+        """
+        with one_thread():
+            if not self._copies:
+                yield from map(self._work, pieces)
+                return
+            found: list[Any] = [None] * len(pieces)
+            try:
+                told = pickle.dumps([*pieces])
+                for _, end in self._copies:
+                    with contextlib.suppress(OSError):  # it is gone
+                        end.send_bytes(told)
+                found[:: self._size] = map(self._work, pieces[:: self._size])
+                for number in range(1, self._size):
+                    theirs = brought(self._copies[number - 1][1]) if number <= len(self._copies) else None
+                    share = slice(number, None, self._size)
+                    found[share] = map(self._work, pieces[share]) if theirs is None else theirs
+            except BaseException:  # what copies still write, nobody waits for any more
+                self.dismiss()
+                raise
+            yield from found
 
     def dismiss(self) -> None:
-        """Let the copies go; from now on all is done here."""
+        """End the copies, whatever they do; from now on all is done here."""
         while self._copies:
-            self._copies.pop().close()
+            process, end = self._copies.pop()
+            end.close()
+            process.kill()
+            process.join()
 
-    def _copy(self) -> Connection:
+    def _copy(self, number: int, size: int) -> tuple[BaseProcess, Connection]:
         ours, theirs = multiprocessing.Pipe()
         # With the ends of others a copy would keep them waiting when this process is gone.
-        work_of_copy = theirs, [ours, *self._copies], self._work
+        others = [ours, *(end for _, end in self._copies)]
+        work_of_copy = theirs, others, self._work, slice(number, None, size)
         with theirs:
-            multiprocessing.get_context("fork").Process(target=_serve, args=work_of_copy, daemon=True).start()
-        return ours
+            process = multiprocessing.get_context("fork").Process(target=_serve, args=work_of_copy, daemon=True)
+            process.start()
+        return process, ours
 
 
-def _serve(end: Connection, others: Sequence[Connection], work: Callable[[T], Any]) -> None:
-    """Do what is asked for until nobody asks any more."""
+def _serve(end: Connection, others: Sequence[Connection], work: Callable[[T], Any], share: slice) -> None:
+    """Do a share of what is asked for until nobody asks any more."""
     become_copy()
     for other in others:
         other.close()
     # Whoever waits for this one does its work again, and says what is wrong.
     with contextlib.suppress(Exception):
         while True:
+            pieces = pickle.loads(end.recv_bytes())[share]
             # Not with send: torch would lend its memory to the other side, which cannot be once this side is gone.
-            end.send_bytes(pickle.dumps([*map(work, pickle.loads(end.recv_bytes()))]))
-
-
-def _brought(copy: Connection) -> list[Any] | None:
-    try:
-        return pickle.loads(copy.recv_bytes())
-    except (EOFError, OSError):
-        return None
+            end.send_bytes(pickle.dumps([*map(work, pieces)]))

