@@ -120,7 +120,7 @@ def test_splits_and_pictures(root: Path, scenes: dict) -> None:
     assert Counter(scene["split"] for scene in scenes.values()) == split_sizes(SCENES)
     assert min(split_sizes(SCENES).values()) >= 5
     assert len(list((root / "images").rglob("COCO_*.jpg"))) == SCENES
-    assert json.loads((root / "demo.json").read_text()).items() >= {"format": 3, "scenes": SCENES, "seed": 0}.items()
+    assert json.loads((root / "demo.json").read_text()).items() >= {"format": 4, "scenes": SCENES, "seed": 0}.items()
 
 
 def test_five_captions_an_image(root: Path, scenes: dict) -> None:
@@ -198,6 +198,9 @@ def test_expressions_mean_one_thing(root: Path, scenes: dict, file: str) -> None
     assert (root / "refs" / file).read_bytes()[:2] == b"\x80\x02"
     sent_ids = [sentence["sent_id"] for ref in refs for sentence in ref["sentences"]]
     assert len(set(sent_ids)) == len(sent_ids)
+    said = [sentence["sent"] for ref in refs for sentence in ref["sentences"]]
+    far = sum(bool(re.search("close|near|far[^ ]* from|furthest|next|beside", one)) for one in said)
+    assert file.startswith("refcoco/") == (0.6 < far / len(sent_ids) < 0.85)
     for ref in refs:
         annotation, things = annotations[ref["ann_id"]], scenes[ref["image_id"]]["things"]
         (target,) = (i for i, t in enumerate(things) if np.allclose(t["box"][:2], annotation["bbox"][:2], atol=0.01))

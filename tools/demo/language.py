@@ -5,7 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from tools.demo.queries import OF_ALL, RELATIONS, TO_ANOTHER, Description, describe, fitting, meant, only, subsets
+from tools.demo.queries import (
+    DISTANCES,
+    OF_ALL,
+    RELATIONS,
+    TO_ANOTHER,
+    Description,
+    describe,
+    fitting,
+    meant,
+    only,
+    subsets,
+)
 from tools.demo.scenes import ATTRIBUTES, Scene, Thing
 from tools.demo.words import NUMBERS, PHRASES, a, noun, sentence
 
@@ -127,14 +138,19 @@ def _by_edge(things: Sequence[Thing], target: int, rng: random.Random) -> str | 
 
 
 def _by_relation(
-    things: Sequence[Thing], target: int, rng: random.Random, frames: Sequence[str], fewest: int
+    things: Sequence[Thing],
+    target: int,
+    rng: random.Random,
+    frames: Sequence[str],
+    fewest: int,
+    relations: Sequence[str] = (*RELATIONS, *TO_ANOTHER),
 ) -> str | None:
     """By where it stands with respect to another thing, at least so many attributes stated."""
     anchor = rng.choice([i for i in range(len(things)) if i != target])
     other = only(things, anchor, rng)
     for names in subsets(rng, fewest=fewest):
         description = describe(things[target], names)
-        for relation in rng.sample([*RELATIONS, *TO_ANOTHER], len(RELATIONS) + len(TO_ANOTHER)):
+        for relation in rng.sample(relations, len(relations)):
             if other and meant(things, description, relation, anchor) == target:
                 words = noun(description, rng), rng.choice(PHRASES[relation]), noun(other, rng)
                 return rng.choice(frames).format(*words)
@@ -142,8 +158,9 @@ def _by_relation(
 
 
 def _short(things: Sequence[Thing], target: int, rng: random.Random) -> str | None:
-    if rng.random() < 0.7:
-        return _by_relation(things, target, rng, ("{} {} {}",), 0)
+    if rng.random() < 0.8:
+        relations = DISTANCES if rng.random() < 0.8 else (*RELATIONS, *TO_ANOTHER)
+        return _by_relation(things, target, rng, ("{} {} {}",), 0, relations)
     return rng.choice((_by_edge, _by_look))(things, target, rng)
 
 

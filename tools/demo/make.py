@@ -43,7 +43,7 @@ def make_demo(out: Path, scenes: int = SCENES, seed: int = 0) -> Path:
         raise UserError(f"--scenes {scenes} is too few for train, val and test; ask for {FEWEST_SCENES} at least")
     if seed < 0:
         raise UserError(f"--seed {seed} is negative; choose 0 or more")
-    manifest = {"format": 3, "scenes": scenes, "seed": seed, "made_by": MAKER}
+    manifest = {"format": 4, "scenes": scenes, "seed": seed, "made_by": MAKER}
     held = _held(out)
     if held is not None and {key: held.get(key) for key in manifest} == manifest:
         print(f"{out} already holds these {scenes} scenes of seed {seed}; nothing to do")

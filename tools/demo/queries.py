@@ -97,6 +97,7 @@ TO_ANOTHER: dict[str, Callable[[Thing, Thing], float]] = {
     "closest": distance,
     "farthest": lambda a, b: -distance(a, b),
 }
+DISTANCES = ("near", *TO_ANOTHER)
 OF_ALL: dict[str, Callable[[Thing], float]] = {
     "leftmost": lambda a: a.cx,
     "rightmost": lambda a: -a.cx,
