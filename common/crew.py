@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import multiprocessing
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -57,7 +58,7 @@ class Crew(Generic[T, R]):
     def do(self, pieces: Sequence[T]) -> Iterator[R]:
         """What comes of the pieces, in their order; where there are no copies, one after the other as it is asked for.
 
-        To be gone through to its end, or else dismissed.
+        Until it is gone through or closed this process computes with one thread.
         """
         with one_thread():
             if not self._copies:
@@ -91,21 +92,25 @@ class Crew(Generic[T, R]):
         ours, theirs = multiprocessing.Pipe()
         # With the ends of others a copy would keep them waiting when this process is gone.
         others = [ours, *(end for _, end in self._copies)]
-        work_of_copy = theirs, others, self._work, slice(number, None, size)
+        work_of_copy = os.getpid(), theirs, others, self._work, slice(number, None, size)
         with theirs:
             process = multiprocessing.get_context("fork").Process(target=_serve, args=work_of_copy, daemon=True)
             process.start()
         return process, ours
 
 
-def _serve(end: Connection, others: Sequence[Connection], work: Callable[[T], Any], share: slice) -> None:
-    """Do a share of what is asked for until nobody asks any more."""
+def _serve(parent: int, end: Connection, others: Sequence[Connection], work: Callable[[T], Any], share: slice) -> None:
+    """Do a share of what is asked for until nobody asks, or waits, any more."""
     become_copy()
     for other in others:
         other.close()
     # Whoever waits for this one does its work again, and says what is wrong.
     with contextlib.suppress(Exception):
         while True:
-            pieces = pickle.loads(end.recv_bytes())[share]
+            found = []
+            for piece in pickle.loads(end.recv_bytes())[share]:
+                if os.getppid() != parent:
+                    return
+                found.append(work(piece))
             # Not with send: torch would lend its memory to the other side, which cannot be once this side is gone.
-            end.send_bytes(pickle.dumps([*map(work, pieces)]))
+            end.send_bytes(pickle.dumps(found))

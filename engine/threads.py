@@ -48,7 +48,7 @@ def take(threads: int | None, runtime: Runtime, cores: int = 0) -> None:
 
     Args:
         threads: None for as many as there are now.
-        runtime: whose process is copied for them, if it is on a CPU and the only one of its run.
+        runtime: whose process is copied for them, if it is on a CPU, the only one of its run, and sees no GPU.
         cores: take so many processes at least.
     """
     threads = threads or torch.get_num_threads()

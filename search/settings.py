@@ -53,7 +53,7 @@ class SearchSettings(Training):
         cost_weight: how hard alpha is drawn to the budget: the task's loss counts so many percent higher for every
             percent that the expected cost lies above it (arXiv 1807.11626, 1812.00332).
         sampler: which paths train the weights: alpha (by probability), uniform, or fair (every candidate of every
-            block once a step, which then takes as many times as long as there are candidates).
+            block once a step, as many times the work as there are candidates; on a CPU copies of the process share it).
         selector: what is picked at the end: argmax (the most probable operations), exact (the architecture with the
             lowest loss of all, in spaces of 10,000 at most), evolution (for larger spaces) or halving (trains the eight
             best decoders of either from the supernet's weights for as long as it takes to tell them apart).

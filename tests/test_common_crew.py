@@ -162,9 +162,14 @@ def test_without_copies_pieces_are_done_as_they_are_asked_for() -> None:
     done: list[int] = []
     found = Crew(done.append, 1).do(range(3))
     assert done == []
+    torch.set_num_threads(2)
     next(found)
-    assert done == [0]
-    assert len([*found]) == 2 and done == [0, 1, 2]
+    assert done == [0] and torch.get_num_threads() == 1
+    assert len([*found]) == 2 and done == [0, 1, 2] and torch.get_num_threads() == 2
+    found = Crew(done.append, 1).do(range(3))
+    next(found)
+    found.close()
+    assert torch.get_num_threads() == 2
 
 
 ORPHANS = """
@@ -179,7 +184,8 @@ def work(piece):
         print("all", flush=True)
         time.sleep(600)
     print(os.getpid(), flush=True)
-[*Crew(work, 3).do(range(3))]
+    time.sleep(2)
+[*Crew(work, 3).do(range(300))]
 """
 
 
