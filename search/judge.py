@@ -14,6 +14,7 @@ from torch import Tensor
 
 from common.sharing import shared
 from engine.runtime import undrawn
+from search.draws import draw_from
 from search.prefix import PrefixMemory, remembering
 from search.supernet import Supernet
 from space.settings import Path
@@ -65,8 +66,7 @@ class Judge:
         found = []
         for place in places:
             memory.follow(paths[place])
-            for generator in (torch.default_generator, *torch.cuda.default_generators):  # manual_seed takes far longer
-                generator.manual_seed(self.seed)
+            draw_from(self.seed)
             found.append(self.loss(part))
         return torch.stack(found).tolist()
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from common.copies import apart, processes
 from common.crew import Crew, common_zeros, in_common
 from engine.runtime import undrawn
+from search.draws import draw_from
 from search.supernet import Supernet
 from space.settings import Path
 
@@ -68,8 +69,7 @@ class Team:
 
     def _seeded(self, piece: Piece) -> Numbers:
         with undrawn(self.supernet.device):
-            for generator in (torch.default_generator, *torch.cuda.default_generators):  # manual_seed takes far longer
-                generator.manual_seed(piece.seed)
+            draw_from(piece.seed)
             return self._run(piece.path, piece.parts, piece.share)
 
     def _together(self, pieces: Sequence[Piece]) -> list[Numbers]:

@@ -1,4 +1,4 @@
-"""A crew: its copies stay, do their share again and again, and go when they are dismissed, forgotten or orphaned."""
+"""A crew: its copies stay, do their share again and again, and go when they are dismissed or orphaned."""
 
 from __future__ import annotations
 
