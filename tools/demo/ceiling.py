@@ -1,8 +1,9 @@
-"""The most that demo phrases can score, by linear probes of regions and an oracle: ``python -m tools.demo.ceiling``."""
+"""The most that demo phrases can score, by linear probes and by oracles: ``python -m tools.demo.ceiling``."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +21,11 @@ from readers.feature_store import FeatureStore
 from readers.true_boxes import corners
 from tools.demo.detector import MOST
 from tools.demo.scenes import ATTRIBUTES
-from tools.demo.words import WORDS
+from tools.demo.words import PHRASES, WORDS
 
 NOTHING = "nothing"  # what a region of the background shows
 _VALUE_OF = {word: value for values in ATTRIBUTES.values() for value in values for word in WORDS.get(value, (value,))}
+_RELATION = re.compile(f" (?:{'|'.join(said for wordings in PHRASES.values() for said in wordings)}) ")
 _ROUNDS, _DECAY = 100, 1e-4  # of L-BFGS, and of the squared weights
 
 
@@ -40,13 +42,15 @@ class Ceiling(NamedTuple):
     attributes: dict[str, float]  # of regions that show a thing
     by_look: float  # phrases of refcoco+, probes choosing the region
     oracle: float  # the same phrases where whatever region fits best is chosen
+    placeless: dict[str, float]  # split -> phrases of refcoco for whoever knows every look and no place, on average
 
 
 def measure(root: Path) -> Ceiling:
     """Train a probe per attribute on the training images' regions, and let the probes answer the test phrases.
 
     Probes are multinomial logistic regressions. A phrase's region is the one most probably of all values that it states
-    and of some thing; what refcoco+ says is of looks alone.
+    and of some thing; what refcoco+ says is of looks alone. For refcoco's phrases it is counted what a network without
+    places scores if it knows all else: one in as many as there are things that the phrase may mean.
 
     Args:
         root: a data root made by ``python -m tools.demo``.
@@ -63,9 +67,43 @@ def measure(root: Path) -> Ceiling:
         name: float((probes[name](test.features).argmax(1) == _classes(test, place, name)).float()[shown].mean())
         for place, name in enumerate(ATTRIBUTES)
     }
-    phrases = [one for one in read_expressions(files_of(root, "refcoco+", "unc")) if one.split.startswith("test")]
-    hits, reachable = zip(*(_answer(one, store, probes) for one in phrases), strict=True)
-    return Ceiling(right, float(np.mean(hits)), float(np.mean(reachable)))
+    hits, reachable = zip(*(_answer(one, store, probes) for one in _tests(root, "refcoco+")), strict=True)
+    guessed: dict[str, list[float]] = {}
+    for one in _tests(root, "refcoco"):
+        looks = [tuple(thing[name] for name in ATTRIBUTES) for thing in things[one.image]["things"]]
+        share = _overlaps(one, store).max() >= OVERLAP and 1 / len(may_mean(one.tokens, looks))
+        guessed.setdefault(one.split, []).append(float(share))
+    placeless = {split: float(np.mean(shares)) for split, shares in guessed.items()}
+    return Ceiling(right, float(np.mean(hits)), float(np.mean(reachable)), placeless)
+
+
+def may_mean(tokens: Sequence[str], looks: Sequence[Sequence[str]]) -> list[int]:
+    """Which things a phrase may mean for whoever knows their looks and nothing of their places.
+
+    Args:
+        tokens: its words.
+        looks: size, material, color and shape of every thing.
+    """
+    meant, *anchor = _RELATION.split(" ".join(tokens), maxsplit=1)
+    return [
+        number
+        for number, look in enumerate(looks)
+        if _stated(meant) <= set(look) and not any(_stated(other) <= set(look) for other in anchor)
+    ]
+
+
+def _stated(text: str) -> set[str]:
+    return {_VALUE_OF[word] for word in text.split() if word in _VALUE_OF}
+
+
+def _tests(root: Path, name: str) -> list[Expression]:
+    return [one for one in read_expressions(files_of(root, name, "unc")) if one.split.startswith("test")]
+
+
+def _overlaps(phrase: Expression, store: FeatureStore) -> np.ndarray:
+    """(R,) of its image's regions with the true box."""
+    _, boxes, _, _ = store.gather([phrase.image], MOST)
+    return overlaps(boxes[0].double().numpy(), corners(np.array([phrase.bbox])))[:, 0]
 
 
 def _regions(store: FeatureStore, scenes: dict[int, dict], images: Iterable[int]) -> Regions:
@@ -105,14 +143,14 @@ def _fit(regions: Regions, place: int, name: str) -> nn.Linear:
 
 def _answer(phrase: Expression, store: FeatureStore, probes: dict[str, nn.Linear]) -> tuple[bool, bool]:
     """Whether the region that the probes choose overlaps the true box by half, and whether any does."""
-    x, boxes, _, _ = store.gather([phrase.image], MOST)
-    stated = {_VALUE_OF[word] for word in phrase.tokens if word in _VALUE_OF}
+    x = store.gather([phrase.image], MOST)[0]
+    stated = _stated(" ".join(phrase.tokens))
     score = torch.zeros(x.shape[1])
     for name, values in ATTRIBUTES.items():
         logs = probes[name](x[0].float()).log_softmax(1)
         said = [place for place, value in enumerate(values) if value in stated]
         score += logs[:, said[0]] if said else logs[:, : len(values)].logsumexp(1)
-    shared = overlaps(boxes[0].double().numpy(), corners(np.array([phrase.bbox])))[:, 0]
+    shared = _overlaps(phrase, store)
     return shared[score.argmax()] >= OVERLAP, shared.max() >= OVERLAP
 
 
@@ -125,6 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"linear probes on test regions that show a thing, percent right: {attributes}")
     look, oracle = 100 * found.by_look, 100 * found.oracle
     print(f"phrases by looks alone (refcoco+), percent right: {look:.1f} by these probes, {oracle:.1f} by an oracle")
+    guessed = ", ".join(f"{split} {100 * share:.1f}" for split, share in found.placeless.items())
+    print(f"phrases of refcoco for whoever knows every look and no place, percent right on average: {guessed}")
 
 
 if __name__ == "__main__":
