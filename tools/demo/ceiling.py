@@ -1,4 +1,4 @@
-"""The most that demo phrases can score, by linear probes and by oracles: ``python -m tools.demo.ceiling``."""
+"""What demo phrases can score, by linear probes and by oracles: ``python -m tools.demo.ceiling``."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def measure(root: Path) -> Ceiling:
     """Train a probe per attribute on the training images' regions, and let the probes answer the test phrases.
 
     Probes are multinomial logistic regressions. A phrase's region is the one most probably of all values that it states
-    and of some thing; what refcoco+ says is of looks alone. For refcoco's phrases it is counted what a network without
-    places scores if it knows all else: one in as many as there are things that the phrase may mean.
+    and of some thing; what refcoco+ says is of looks alone. Who knows no place guesses evenly among the things that a
+    phrase of refcoco may mean, and is wrong where no region overlaps the one meant by half.
 
     Args:
         root: a data root made by ``python -m tools.demo``.
@@ -67,12 +67,12 @@ def measure(root: Path) -> Ceiling:
         name: float((probes[name](test.features).argmax(1) == _classes(test, place, name)).float()[shown].mean())
         for place, name in enumerate(ATTRIBUTES)
     }
-    hits, reachable = zip(*(_answer(one, store, probes) for one in _tests(root, "refcoco+")), strict=True)
+    hits, reachable = zip(*(_answer(one, store, probes) for one in _test_phrases(root, "refcoco+")), strict=True)
     guessed: dict[str, list[float]] = {}
-    for one in _tests(root, "refcoco"):
+    for one in _test_phrases(root, "refcoco"):
         looks = [tuple(thing[name] for name in ATTRIBUTES) for thing in things[one.image]["things"]]
-        share = _overlaps(one, store).max() >= OVERLAP and 1 / len(may_mean(one.tokens, looks))
-        guessed.setdefault(one.split, []).append(float(share))
+        found = _shared_with_truth(one, store).max() >= OVERLAP
+        guessed.setdefault(one.split, []).append(1 / len(may_mean(one.tokens, looks)) if found else 0.0)
     placeless = {split: float(np.mean(shares)) for split, shares in guessed.items()}
     return Ceiling(right, float(np.mean(hits)), float(np.mean(reachable)), placeless)
 
@@ -96,12 +96,12 @@ def _stated(text: str) -> set[str]:
     return {_VALUE_OF[word] for word in text.split() if word in _VALUE_OF}
 
 
-def _tests(root: Path, name: str) -> list[Expression]:
+def _test_phrases(root: Path, name: str) -> list[Expression]:
     return [one for one in read_expressions(files_of(root, name, "unc")) if one.split.startswith("test")]
 
 
-def _overlaps(phrase: Expression, store: FeatureStore) -> np.ndarray:
-    """(R,) of its image's regions with the true box."""
+def _shared_with_truth(phrase: Expression, store: FeatureStore) -> np.ndarray:
+    """(R,) overlap of its image's regions with the true box."""
     _, boxes, _, _ = store.gather([phrase.image], MOST)
     return overlaps(boxes[0].double().numpy(), corners(np.array([phrase.bbox])))[:, 0]
 
@@ -150,7 +150,7 @@ def _answer(phrase: Expression, store: FeatureStore, probes: dict[str, nn.Linear
         logs = probes[name](x[0].float()).log_softmax(1)
         said = [place for place, value in enumerate(values) if value in stated]
         score += logs[:, said[0]] if said else logs[:, : len(values)].logsumexp(1)
-    shared = _overlaps(phrase, store)
+    shared = _shared_with_truth(phrase, store)
     return shared[score.argmax()] >= OVERLAP, shared.max() >= OVERLAP
 
 
