@@ -6,7 +6,7 @@ READY := $(VENV)/.mmnas-ready
 DEMO := data/demo/demo.json
 # On a terminal pip shows its progress itself; a log gets its large downloads and its steps, a line each.
 INSTALL := $(PY) -m pip install --disable-pip-version-check --editable '.[dev]'
-STEPS := /[MG]B\)|^ *(Installing|Building|Getting|Successfully)/
+STEPS := import re, sys; [print(line[:100].rstrip()) for line in sys.stdin if re.search(r"[MG]B\)|^ *(Installing|Building|Getting|Successfully)", line)]
 
 .DEFAULT_GOAL := help
 .PHONY: help setup vectors demo-data search retrain evidence tabular profile pareto report runs draw show predict page export dataset features pack bench growth reproduce test test-slow lint clean
@@ -79,10 +79,10 @@ help:
 	@echo "  $(PY) -m search --help and -m retrain --help explain every key."
 
 $(READY): pyproject.toml setup.py readers/_boxes.pyx
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (once; a few minutes)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@if [ -t 1 ]; then $(INSTALL); else \
-		{ $(INSTALL) --progress-bar off || touch $@.failed; } | awk '$(STEPS) { print substr($$0, 1, 100); fflush() }'; \
+		{ $(INSTALL) --progress-bar off || touch $@.failed; } | $(PY) -u -c '$(STEPS)'; \
 		if [ -e $@.failed ]; then rm $@.failed; exit 1; fi; fi
 	@$(PY) -c 'import readers._boxes' 2>/dev/null || echo "note: no C compiler, so box kernels run in NumPy (same numbers, slower)"
 	@touch $@

@@ -319,3 +319,17 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match="No space left"):
         make_demo(tmp_path / "demo", 30)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_another_process_made_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, write = tmp_path / "demo", tools.demo.make.write_itm
+
+    def overtaken(*arguments: Any) -> None:
+        monkeypatch.setattr(tools.demo.make, "write_itm", write)
+        make_demo(out, 30)
+        (out / "kept").touch()
+        write(*arguments)
+
+    monkeypatch.setattr(tools.demo.make, "write_itm", overtaken)
+    make_demo(out, 30)
+    assert (out / "kept").exists() and [path.name for path in tmp_path.iterdir()] == ["demo"]

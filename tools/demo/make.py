@@ -44,8 +44,7 @@ def make_demo(out: Path, scenes: int = SCENES, seed: int = 0) -> Path:
     if seed < 0:
         raise UserError(f"--seed {seed} is negative; choose 0 or more")
     manifest = {"format": 4, "scenes": scenes, "seed": seed, "made_by": MAKER}
-    held = _held(out)
-    if held is not None and {key: held.get(key) for key in manifest} == manifest:
+    if _is_made(out, manifest):
         print(f"{out} already holds these {scenes} scenes of seed {seed}; nothing to do")
         return out
     try:
@@ -65,6 +64,11 @@ def _held(out: Path) -> dict[str, Any] | None:
     return held
 
 
+def _is_made(out: Path, manifest: dict[str, Any]) -> bool:
+    held = _held(out)
+    return held is not None and {key: held.get(key) for key in manifest} == manifest
+
+
 def _write_aside(out: Path, manifest: dict[str, Any]) -> None:
     """Write to a hidden neighbour and rename, so that there is never half a data root."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -73,6 +77,8 @@ def _write_aside(out: Path, manifest: dict[str, Any]) -> None:
         new = aside / "new"
         new.mkdir()
         _write_root(new, manifest)
+        if _is_made(out, manifest):  # by another process, and somebody may be reading it by now
+            return
         if out.exists():
             out.rename(aside / "old")
         new.rename(out)
