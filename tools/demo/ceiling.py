@@ -68,13 +68,18 @@ def measure(root: Path) -> Ceiling:
         for place, name in enumerate(ATTRIBUTES)
     }
     hits, reachable = zip(*(_answer(one, store, probes) for one in _test_phrases(root, "refcoco+")), strict=True)
-    guessed: dict[str, list[float]] = {}
-    for one in _test_phrases(root, "refcoco"):
-        looks = [tuple(thing[name] for name in ATTRIBUTES) for thing in things[one.image]["things"]]
-        found = _shared_with_truth(one, store).max() >= OVERLAP
-        guessed.setdefault(one.split, []).append(1 / len(may_mean(one.tokens, looks)) if found else 0.0)
-    placeless = {split: float(np.mean(shares)) for split, shares in guessed.items()}
+    placeless = _guessing(_test_phrases(root, "refcoco"), things, store)
     return Ceiling(right, float(np.mean(hits)), float(np.mean(reachable)), placeless)
+
+
+def _guessing(phrases: Iterable[Expression], scenes: dict[int, dict], store: FeatureStore) -> dict[str, float]:
+    """Split -> share of its phrases that an even guess among what each may mean gets right, on average."""
+    shares: dict[str, list[float]] = {}
+    for one in phrases:
+        looks = [tuple(thing[name] for name in ATTRIBUTES) for thing in scenes[one.image]["things"]]
+        found = _shared_with_truth(one, store).max() >= OVERLAP
+        shares.setdefault(one.split, []).append(1 / len(may_mean(one.tokens, looks)) if found else 0.0)
+    return {split: float(np.mean(some)) for split, some in shares.items()}
 
 
 def may_mean(tokens: Sequence[str], looks: Sequence[Sequence[str]]) -> list[int]:

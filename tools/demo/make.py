@@ -65,6 +65,7 @@ def _held(out: Path) -> dict[str, Any] | None:
 
 
 def _is_made(out: Path, manifest: dict[str, Any]) -> bool:
+    """Whether that very demo is there."""
     held = _held(out)
     return held is not None and {key: held.get(key) for key in manifest} == manifest
 
